@@ -1,0 +1,2 @@
+//! A gateway for one privileged call.
+pub mod php;
