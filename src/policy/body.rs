@@ -1,0 +1,105 @@
+//! The one lookup a body may hold, read as PHP reads it.
+
+use std::{borrow::Cow, fmt};
+
+use bytes::Bytes;
+use regex::bytes::Regex;
+
+use crate::{php, reason::Reason};
+
+/// What a customer is looked up by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookupKey {
+    /// The customer's own id.
+    CustomerId,
+    /// The id of the customer's subscription.
+    SubscriptionId,
+    /// The event id of one of the customer's transactions.
+    OrderId,
+}
+
+/// One lookup key with its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lookup {
+    /// By what the customer is looked up.
+    pub key: LookupKey,
+    /// The value, decoded.
+    pub value: String,
+}
+
+impl LookupKey {
+    /// Every key.
+    pub const ALL: [Self; 3] = [Self::CustomerId, Self::SubscriptionId, Self::OrderId];
+
+    /// The parameter's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CustomerId => "customer_id",
+            Self::SubscriptionId => "subscription_id",
+            Self::OrderId => "orderid",
+        }
+    }
+
+    fn named(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|key| key.name().as_bytes() == name)
+    }
+}
+
+impl fmt::Display for LookupKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Lookup {
+    /// Reads a form body that must hold one lookup and nothing else.
+    ///
+    /// # Errors
+    /// The first broken rule from `body_malformed` to `lookup_invalid`, over the whole body.
+    pub fn of(body: &[u8], value_pattern: &Regex) -> Result<Self, Reason> {
+        let mut lookup = None;
+        let mut worst: Option<Reason> = None;
+        let mut broken = |reason: Reason| worst = Some(worst.map_or(reason, |worst| worst.min(reason)));
+        for (name, value) in php::pieces(body) {
+            let (Some(name), Some(value)) = (decode_strictly(name), decode_strictly(value)) else {
+                return Err(Reason::BodyMalformed);
+            };
+            match LookupKey::named(name.as_bytes()) {
+                Some(_) if lookup.is_some() => broken(Reason::LookupAmbiguous),
+                Some(key) => lookup = Some((key, value)),
+                None if is_disguise(&name) => broken(Reason::ParameterDisguised),
+                None => broken(Reason::ParameterUnknown),
+            }
+        }
+        match (worst, lookup) {
+            (Some(worst), _) => Err(worst),
+            (None, None) => Err(Reason::LookupMissing),
+            (None, Some((_, value))) if value.is_empty() || !value_pattern.is_match(value.as_bytes()) => {
+                Err(Reason::LookupInvalid)
+            }
+            (None, Some((key, value))) => Ok(Self { key, value: value.into_owned() }),
+        }
+    }
+
+    /// The pair as the one body n4n may read.
+    pub fn canonical_body(&self) -> Bytes {
+        serde_urlencoded::to_string([(self.key.name(), &self.value)])
+            .expect("a pair of strings always serialises")
+            .into()
+    }
+}
+
+/// Whether PHP folds the name onto a lookup key that it is not.
+fn is_disguise(name: &str) -> bool {
+    php::fold_name(Cow::Borrowed(name.as_bytes())).is_some_and(|(folded, _)| LookupKey::named(&folded).is_some())
+}
+
+/// Decodes what is percent-encoded properly and is UTF-8.
+fn decode_strictly(raw: &[u8]) -> Option<Cow<'_, str>> {
+    let proper = memchr::memchr_iter(b'%', raw).all(|at| php::escape(&raw[at + 1..]).is_some());
+    match php::decode(raw) {
+        _ if !proper => None,
+        Cow::Borrowed(bytes) => str::from_utf8(bytes).ok().map(Cow::Borrowed),
+        Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
+    }
+}

@@ -1,0 +1,138 @@
+//! Whether a target is the unlock path, could be read as it, or is something else.
+
+use std::borrow::Cow;
+
+use crate::php;
+
+/// The one spelling of the unlock path.
+pub const UNLOCK: &str = "/api/customer/unlock";
+
+/// The segments of the unlock path.
+const SEGMENTS: [&[u8]; 3] = [b"api", b"customer", b"unlock"];
+
+/// What a target names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The unlock path, spelt exactly.
+    Unlock {
+        /// Whether a query string follows, if only an empty one.
+        query: bool,
+    },
+    /// Something that an upstream could read as the unlock path.
+    Disguised,
+    /// Anything else.
+    Other,
+}
+
+/// Tells what a target names; of an absolute-form target, its path and query.
+pub fn classify(target: &str) -> Class {
+    let target = origin_form(target);
+    let (path, query) = match target.split_once('?') {
+        Some((path, _)) => (path, true),
+        None => (target, false),
+    };
+    if path == UNLOCK {
+        Class::Unlock { query }
+    } else if could_be_unlock(target.as_bytes()) {
+        Class::Disguised
+    } else {
+        Class::Other
+    }
+}
+
+/// The path without its query, as it goes into the log.
+pub fn without_query(target: &str) -> &str {
+    let target = origin_form(target);
+    target.split_once('?').map_or(target, |(path, _)| path)
+}
+
+/// The path and query of an absolute-form target (RFC 9112 section 3.2.2); any other as it is.
+pub fn origin_form(target: &str) -> &str {
+    let Some((_, rest)) = target.split_once("://").filter(|_| !target.starts_with('/')) else {
+        return target;
+    };
+    match rest.find(['/', '?']) {
+        Some(at) => &rest[at..],
+        None => "/",
+    }
+}
+
+/// Whether some upstream could arrive at the unlock path, taking the target whole or in part.
+///
+/// Upstreams differ in what they decode, cut off and resolve, so the segments are looked for at every
+/// stage: before and after resolving dot segments, with and without what follows a NUL, and in the
+/// query too, where front controllers look for a route.
+fn could_be_unlock(target: &[u8]) -> bool {
+    let decoded = decode_to_fixed_point(target);
+    let cut = memchr::memchr(0, &decoded).map_or(&decoded[..], |nul| &decoded[..nul]);
+    [&decoded[..], cut].into_iter().any(|text| {
+        let parts = text.split(|byte| matches!(byte, b'?' | b'#'));
+        let pairs = text.split(|byte| matches!(byte, b'?' | b'#' | b'&' | b'='));
+        parts.chain(pairs).any(|part| {
+            let segments = segments(part);
+            holds_unlock(&segments) || holds_unlock(&resolve(&segments))
+        })
+    })
+}
+
+fn decode_to_fixed_point(target: &[u8]) -> Cow<'_, [u8]> {
+    let mut text = Cow::Borrowed(target);
+    while memchr::memchr(b'%', &text).is_some() {
+        let decoded = percent_decode(&text);
+        if decoded.len() == text.len() {
+            break;
+        }
+        text = Cow::Owned(decoded);
+    }
+    text
+}
+
+/// Percent-decoding as it applies to a path, where `+` is just a plus.
+fn percent_decode(text: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        match php::escape(&text[at + 1..]).filter(|_| byte == b'%') {
+            Some(escaped) => {
+                decoded.push(escaped);
+                at += 3;
+            }
+            None => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    decoded
+}
+
+/// The segments without their parameters, empty ones left out.
+fn segments(path: &[u8]) -> Vec<&[u8]> {
+    path.split(|byte| matches!(byte, b'/' | b'\\'))
+        .map(|segment| segment.split(|&byte| byte == b';').next().unwrap_or_default())
+        .filter(|segment| !segment.is_empty())
+        .collect()
+}
+
+fn resolve<'a>(segments: &[&'a [u8]]) -> Vec<&'a [u8]> {
+    let mut resolved = Vec::with_capacity(segments.len());
+    for &segment in segments {
+        match segment {
+            b"." => {}
+            b".." => {
+                resolved.pop();
+            }
+            segment => resolved.push(segment),
+        }
+    }
+    resolved
+}
+
+fn holds_unlock(segments: &[&[u8]]) -> bool {
+    segments
+        .windows(SEGMENTS.len())
+        .any(|window| window.iter().zip(SEGMENTS).all(|(a, b)| a.eq_ignore_ascii_case(b)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! Where accounts are kept: a cell for a listed user, a bounded table for the rest.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use governor::{nanos::Nanos, state::StateStore};
+
+use super::limiter::{Inquiry, Store};
+
+/// The account of one listed user: when it is whole again, zero while it was never used.
+#[derive(Debug, Default)]
+pub(super) struct Cell(AtomicU64);
+
+impl StateStore for Cell {
+    type Key = Inquiry<()>;
+
+    fn measure_and_replace<T, F, E>(&self, inquiry: &Self::Key, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut whole_at = self.0.load(Ordering::Acquire);
+        loop {
+            inquiry.whole_at.set(whole_at);
+            let (outcome, next) = decide((whole_at != 0).then(|| Nanos::new(whole_at)))?;
+            let next = next.as_u64();
+            match self.0.compare_exchange_weak(whole_at, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    inquiry.whole_at.set(next);
+                    return Ok(outcome);
+                }
+                Err(current) => whole_at = current,
+            }
+        }
+    }
+}
+
+impl Store for Cell {
+    type Account = ();
+}
+
+/// The accounts of unlisted users, of which at most so many are remembered.
+///
+/// An account that is whole again says nothing that a new one would not, so it can be forgotten. Names
+/// are kept as fingerprints under a random key: their length costs nothing and none can be made to collide.
+#[derive(Debug)]
+pub(super) struct Accounts {
+    shards: Box<[Mutex<Shard>]>,
+    fingerprint_keys: [RandomState; 2],
+    forgotten: AtomicU64,
+}
+
+/// What stands for a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fingerprint([u64; 2]);
+
+impl Hash for Fingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0[0]);
+    }
+}
+
+/// A fingerprint is random already and need not be hashed again.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |sum, &byte| sum.rotate_left(8) ^ u64::from(byte));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+#[derive(Debug)]
+struct Shard {
+    /// When each account is whole again.
+    accounts: HashMap<Fingerprint, u64, BuildHasherDefault<AsItIs>>,
+    capacity: usize,
+    /// When the account is whole that newcomers share for whom there is no room.
+    shared: u64,
+    /// Before this, looking for accounts to forget would find too few to pay for the search.
+    next_search: u64,
+}
+
+/// Below this many users a table is not worth splitting.
+const SPLIT_FROM: usize = 4096;
+
+/// Enough for threads not to wait for each other.
+const SHARDS: usize = 16;
+
+impl Accounts {
+    pub(super) fn up_to(max_users: usize) -> Self {
+        let shards = if max_users < SPLIT_FROM { 1 } else { SHARDS };
+        let shard = || Shard { accounts: HashMap::default(), capacity: max_users / shards, shared: 0, next_search: 0 };
+        Self {
+            shards: (0..shards).map(|_| Mutex::new(shard())).collect(),
+            fingerprint_keys: [RandomState::new(), RandomState::new()],
+            forgotten: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn fingerprint(&self, name: &str) -> Fingerprint {
+        Fingerprint([self.fingerprint_keys[0].hash_one(name), self.fingerprint_keys[1].hash_one(name)])
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).accounts.len()).sum()
+    }
+
+    pub(super) fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn forget_idle(&self, now: u64) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            self.count_forgotten(shard.forget_idle(now));
+            shard.accounts.shrink_to_fit();
+        }
+    }
+
+    fn count_forgotten(&self, accounts: usize) {
+        self.forgotten.fetch_add(accounts as u64, Ordering::Relaxed);
+    }
+}
+
+/// A panic elsewhere cannot leave a shard half-changed, so a poisoned lock is as good as any.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shard {
+    fn forget_idle(&mut self, now: u64) -> usize {
+        let before = self.accounts.len();
+        self.accounts.retain(|_, whole_at| *whole_at > now);
+        before - self.accounts.len()
+    }
+
+    /// Makes room for a newcomer if accounts can be forgotten; tells how many were.
+    ///
+    /// A search that finds nothing is not repeated until a sixteenth of the time has gone by in which the
+    /// fullest account becomes whole, so that a flood of names does not turn into a flood of searches.
+    fn make_room(&mut self, now: u64) -> usize {
+        if self.accounts.len() < self.capacity || now < self.next_search {
+            return 0;
+        }
+        let forgotten = self.forget_idle(now);
+        let last = self.accounts.values().max().copied().unwrap_or(now);
+        self.next_search = now + last.saturating_sub(now) / 16;
+        forgotten
+    }
+}
+
+impl StateStore for Accounts {
+    type Key = Inquiry<Fingerprint>;
+
+    fn measure_and_replace<T, F, E>(&self, inquiry: &Self::Key, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let index = inquiry.key.0[1] % self.shards.len() as u64;
+        let mut shard = lock(&self.shards[index as usize]);
+        let known = shard.accounts.get(&inquiry.key).copied();
+        let is_shared = known.is_none() && {
+            let forgotten = shard.make_room(inquiry.now);
+            self.count_forgotten(forgotten);
+            shard.accounts.len() >= shard.capacity
+        };
+        let whole_at = if is_shared { Some(shard.shared) } else { known };
+        inquiry.whole_at.set(whole_at.unwrap_or(inquiry.now));
+        let (outcome, next) = decide(whole_at.map(Nanos::new))?;
+        let next = next.as_u64();
+        inquiry.whole_at.set(next);
+        if is_shared {
+            shard.shared = next;
+        } else {
+            shard.accounts.insert(inquiry.key, next);
+        }
+        Ok(outcome)
+    }
+}
+
+impl Store for Accounts {
+    type Account = Fingerprint;
+}

@@ -1,0 +1,103 @@
+//! One quota over one store of accounts, decided by governor's GCRA.
+
+use std::{
+    cell::Cell as Observed,
+    hash::{Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use governor::{
+    RateLimiter,
+    clock::{Clock, Reference},
+    middleware::NoOpMiddleware,
+    nanos::Nanos,
+    state::StateStore,
+};
+
+use super::{Balance, Exhausted, Quota};
+
+/// An account's key on its way into a store, and the account's state on its way back.
+///
+/// governor tells what is left only in whole calls; the time at which the account is whole again tells
+/// the rest, and the store that keeps it leaves it here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Inquiry<K> {
+    pub(super) key: K,
+    /// The time of the question, in nanoseconds since the limiter's start.
+    pub(super) now: u64,
+    /// When the account is whole again, on the same scale.
+    pub(super) whole_at: Observed<u64>,
+}
+
+impl<K: Hash> Hash for Inquiry<K> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+    }
+}
+
+/// A store that governor decides by and that can still be looked into.
+#[derive(Debug)]
+struct Shared<S>(Arc<S>);
+
+impl<S: StateStore> StateStore for Shared<S> {
+    type Key = S::Key;
+
+    fn measure_and_replace<T, F, E>(&self, key: &Self::Key, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        self.0.measure_and_replace(key, decide)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Limiter<S: Store, C: Clock> {
+    quota: Quota,
+    store: Arc<S>,
+    governor: RateLimiter<Inquiry<S::Account>, Shared<S>, C, NoOpMiddleware<C::Instant>>,
+    clock: C,
+    start: C::Instant,
+}
+
+/// A [`StateStore`] that answers inquiries.
+pub(super) trait Store: StateStore<Key = Inquiry<Self::Account>> {
+    /// What an account is found by.
+    type Account: Clone + Eq + Hash;
+}
+
+impl<S: Store, C: Clock + Clone> Limiter<S, C> {
+    pub(super) fn new(quota: Quota, store: S, clock: &C) -> Self {
+        let gcra = governor::Quota::with_period(quota.interval())
+            .expect("an interval is at least a nanosecond")
+            .allow_burst(quota.burst);
+        let store = Arc::new(store);
+        let start = clock.now();
+        let governor = RateLimiter::new(gcra, Shared(store.clone()), clock.clone());
+        Self { quota, store, governor, clock: clock.clone(), start }
+    }
+
+    pub(super) fn spend(&self, account: S::Account) -> Result<Balance, Exhausted> {
+        let now = self.now();
+        let inquiry = Inquiry { key: account, now, whole_at: Observed::new(now) };
+        let decision = self.governor.check_key(&inquiry);
+        let whole_in = Duration::from_nanos(inquiry.whole_at.get().saturating_sub(now));
+        let free = self.quota.window().saturating_sub(whole_in);
+        let remaining = free.as_nanos() / self.quota.interval().as_nanos();
+        let remaining = u32::try_from(remaining).unwrap_or(u32::MAX).min(self.quota.burst.get());
+        let balance = Balance { quota: self.quota, remaining, whole_in };
+        match decision {
+            Ok(()) => Ok(balance),
+            Err(_) => Err(Exhausted { balance, retry_after: self.quota.interval().saturating_sub(free) }),
+        }
+    }
+
+    /// Nanoseconds since the limiter's start.
+    pub(super) fn now(&self) -> u64 {
+        self.clock.now().duration_since(self.start).as_u64()
+    }
+
+    pub(super) fn accounts(&self) -> &S {
+        &self.store
+    }
+}

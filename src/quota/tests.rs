@@ -1,0 +1,109 @@
+use std::{num::NonZeroU32, time::Duration};
+
+use governor::clock::FakeRelativeClock;
+
+use super::*;
+
+fn quota(requests: u32, per: Duration, burst: u32) -> Quota {
+    Quota { requests: NonZeroU32::new(requests).unwrap(), per, burst: NonZeroU32::new(burst).unwrap() }
+}
+
+fn ten_a_second() -> Quota {
+    quota(10, Duration::from_secs(1), 20)
+}
+
+const fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+fn ledger(max_users: usize, listed: &[(&str, Option<Quota>)]) -> (Ledger<FakeRelativeClock>, FakeRelativeClock) {
+    let clock = FakeRelativeClock::default();
+    let unlisted = UnlistedQuota { quota: ten_a_second(), max_users };
+    (Ledger::open(Some(unlisted), listed.iter().copied(), &clock), clock)
+}
+
+fn passed(ledger: &Ledger<FakeRelativeClock>, user: &str, calls: usize) -> usize {
+    (0..calls).filter(|_| ledger.spend(user).is_ok()).count()
+}
+
+#[test]
+fn a_burst_passes_at_once_and_then_one_call_per_interval() {
+    let (ledger, clock) = ledger(10, &[("listed", None)]);
+    for user in ["ada", "listed"] {
+        assert_eq!(passed(&ledger, user, 100), 20, "{user}");
+    }
+    for user in ["ada", "listed"] {
+        clock.advance(millis(100));
+        assert_eq!(passed(&ledger, user, 100), if user == "ada" { 1 } else { 2 }, "{user}");
+    }
+    assert_eq!(passed(&ledger, "bob", 100), 20, "another user is not touched");
+}
+
+#[test]
+fn the_balance_tells_what_is_left_and_when_the_burst_is_whole() {
+    let (ledger, clock) = ledger(10, &[("listed", Some(quota(1, Duration::from_secs(60), 2)))]);
+    let spend = |user: &str| ledger.spend(user).map(|balance| balance.unwrap());
+    let first = spend("listed").unwrap();
+    assert_eq!((first.remaining, first.whole_in), (1, Duration::from_secs(60)));
+    let second = spend("listed").unwrap();
+    assert_eq!((second.remaining, second.whole_in), (0, Duration::from_secs(120)));
+    clock.advance(Duration::from_secs(45));
+    let refused = spend("listed").unwrap_err();
+    assert_eq!(refused.retry_after, Duration::from_secs(15));
+    assert_eq!((refused.balance.remaining, refused.balance.whole_in), (0, Duration::from_secs(75)));
+    clock.advance(Duration::from_secs(15));
+    assert!(spend("listed").is_ok(), "one more passes after retry_after");
+    assert!(spend("listed").is_err());
+    assert_eq!(spend("ada").unwrap().remaining, 19);
+}
+
+#[test]
+fn a_refused_call_spends_nothing() {
+    let (ledger, clock) = ledger(10, &[]);
+    passed(&ledger, "ada", 20);
+    let before = ledger.spend("ada").unwrap_err();
+    assert_eq!(passed(&ledger, "ada", 1000), 0);
+    assert_eq!(ledger.spend("ada").unwrap_err(), before);
+    clock.advance(before.retry_after);
+    assert!(ledger.spend("ada").is_ok());
+}
+
+#[test]
+fn without_a_quota_every_call_passes() {
+    let clock = FakeRelativeClock::default();
+    let own = quota(1, Duration::from_secs(1), 1);
+    let ledger = Ledger::open(None, [("free", None), ("bound", Some(own))], &clock);
+    for user in ["free", "anyone"] {
+        assert_eq!(ledger.spend(user), Ok(None), "{user}");
+    }
+    assert_eq!(passed(&ledger, "bound", 5), 1);
+}
+
+#[test]
+fn past_the_bound_newcomers_share_one_account() {
+    let (ledger, clock) = ledger(2, &[("listed", None)]);
+    assert_eq!(passed(&ledger, "ada", 1) + passed(&ledger, "bob", 1), 2);
+    let newcomers: usize = (0..100).map(|n| passed(&ledger, &format!("new{n}"), 1)).sum();
+    assert_eq!(newcomers, 20, "all of them together have one burst");
+    assert_eq!(ledger.remembered(), 2);
+    assert_eq!((passed(&ledger, "ada", 100), passed(&ledger, "bob", 100)), (19, 19), "the remembered keep theirs");
+    assert_eq!(passed(&ledger, "listed", 100), 20, "and so do the listed");
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(passed(&ledger, "new1", 100), 20, "the idle are forgotten to make room");
+    assert_eq!((ledger.remembered(), ledger.forgotten()), (1, 2));
+}
+
+#[test]
+fn a_million_names_take_a_bounded_place() {
+    let (ledger, clock) = ledger(100_000, &[("listed", None)]);
+    let name = |n: u32| format!("{n:0>200}");
+    for n in 0..1_000_000 {
+        let _ = ledger.spend(&name(n));
+    }
+    let remembered = ledger.remembered();
+    assert!((90_000..=100_000).contains(&remembered), "{remembered}");
+    assert_eq!(passed(&ledger, "listed", 100), 20);
+    clock.advance(Duration::from_secs(2));
+    ledger.forget_idle();
+    assert_eq!((ledger.remembered(), ledger.forgotten()), (0, remembered as u64));
+}

@@ -1,0 +1,317 @@
+//! Every way a call can end other than well, with the one face each shows to callers and operators.
+
+use http::StatusCode;
+
+/// Why a call was refused, failed or came to nothing: one row of the contract's table.
+///
+/// The order of the variants is the order of judgement; the first broken rule names the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The bytes are not HTTP.
+    RequestMalformed,
+    /// The head did not arrive in time.
+    HeaderTimeout,
+    /// Two readers could disagree on where the request ends or whom it addresses.
+    FramingAmbiguous,
+    /// More fields, or more bytes of head, than are read.
+    HeaderTooLarge,
+    /// Not the unlock path, however near.
+    PathUnknown,
+    /// Not PATCH.
+    MethodNotAllowed,
+    /// A field asks the application for another method.
+    MethodOverride,
+    /// The target has a query string.
+    QueryNotAllowed,
+    /// An `Expect` that is not `100-continue`.
+    ExpectationFailed,
+    /// A credential is absent or empty.
+    CredentialMissing,
+    /// A credential is there twice, or in two spellings.
+    CredentialAmbiguous,
+    /// A credential is too long or has bytes outside visible ASCII.
+    CredentialMalformed,
+    /// The body is not declared as a plain form.
+    MediaTypeUnsupported,
+    /// The body is over the limit.
+    BodyTooLarge,
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// Bad percent-encoding, invalid UTF-8 or broken chunking.
+    BodyMalformed,
+    /// A name that PHP folds onto a lookup key but that is not spelt so.
+    ParameterDisguised,
+    /// A name that is no lookup key.
+    ParameterUnknown,
+    /// No lookup key.
+    LookupMissing,
+    /// More than one lookup key.
+    LookupAmbiguous,
+    /// A value that is not what a lookup value must be.
+    LookupInvalid,
+    /// As many calls are in flight as are allowed.
+    Overloaded,
+    /// No peer is healthy.
+    UpstreamUnavailable,
+    /// The api-username is over its quota.
+    QuotaExceeded,
+    /// No connection to the upstream could be made.
+    UpstreamUnreachable,
+    /// The upstream's connection broke, or its answer was not HTTP.
+    UpstreamBroken,
+    /// The upstream did not answer in time.
+    UpstreamTimeout,
+    /// The client left before its call was forwarded.
+    ClientGone,
+    /// A defect of the gateway's own.
+    Internal,
+}
+
+/// How one [`Reason`] looks from outside.
+#[derive(Debug, Clone, Copy)]
+pub struct Face {
+    /// The answer's status; none where nobody is left to answer.
+    pub status: Option<StatusCode>,
+    /// The stable name: problem `code`, metric label, log field.
+    pub code: &'static str,
+    /// What happened, in a few words.
+    pub title: &'static str,
+    /// What to change.
+    pub detail: &'static str,
+}
+
+impl Reason {
+    /// Every reason, in the order of judgement.
+    pub const ALL: [Self; 29] = [
+        Self::RequestMalformed,
+        Self::HeaderTimeout,
+        Self::FramingAmbiguous,
+        Self::HeaderTooLarge,
+        Self::PathUnknown,
+        Self::MethodNotAllowed,
+        Self::MethodOverride,
+        Self::QueryNotAllowed,
+        Self::ExpectationFailed,
+        Self::CredentialMissing,
+        Self::CredentialAmbiguous,
+        Self::CredentialMalformed,
+        Self::MediaTypeUnsupported,
+        Self::BodyTooLarge,
+        Self::BodyTimeout,
+        Self::BodyMalformed,
+        Self::ParameterDisguised,
+        Self::ParameterUnknown,
+        Self::LookupMissing,
+        Self::LookupAmbiguous,
+        Self::LookupInvalid,
+        Self::Overloaded,
+        Self::UpstreamUnavailable,
+        Self::QuotaExceeded,
+        Self::UpstreamUnreachable,
+        Self::UpstreamBroken,
+        Self::UpstreamTimeout,
+        Self::ClientGone,
+        Self::Internal,
+    ];
+
+    /// Its status, code and words.
+    pub const fn face(self) -> Face {
+        let (status, code, title, detail) = match self {
+            Self::RequestMalformed => (
+                Some(StatusCode::BAD_REQUEST),
+                "request_malformed",
+                "The request is not HTTP",
+                "Send an HTTP/1.1 request: `PATCH /api/customer/unlock HTTP/1.1`, header fields, an empty line, the body.",
+            ),
+            Self::HeaderTimeout => (
+                Some(StatusCode::REQUEST_TIMEOUT),
+                "header_timeout",
+                "The request's header took too long",
+                "Send the whole header at once; the time allowed runs from its first byte to its last.",
+            ),
+            Self::FramingAmbiguous => (
+                Some(StatusCode::BAD_REQUEST),
+                "framing_ambiguous",
+                "The request can be read in more than one way",
+                "Send one Host, and either one Content-Length or `Transfer-Encoding: chunked`; an origin-form target without spaces or fragment; lines ended by CR LF; no Connection option that names an end-to-end field; no other spelling of Content-Length, Content-Type or Transfer-Encoding.",
+            ),
+            Self::HeaderTooLarge => (
+                Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+                "header_too_large",
+                "The request's header is too large",
+                "Send at most 64 header fields and 16 KiB of header.",
+            ),
+            Self::PathUnknown => (
+                Some(StatusCode::NOT_FOUND),
+                "path_unknown",
+                "There is nothing at this path",
+                "Call `/api/customer/unlock`, spelt exactly so.",
+            ),
+            Self::MethodNotAllowed => (
+                Some(StatusCode::METHOD_NOT_ALLOWED),
+                "method_not_allowed",
+                "Only PATCH unlocks a customer",
+                "Send the request with the method PATCH.",
+            ),
+            Self::MethodOverride => (
+                Some(StatusCode::BAD_REQUEST),
+                "method_override",
+                "The request asks for two methods",
+                "Send PATCH as the method itself and leave out X-HTTP-Method, X-HTTP-Method-Override and X-Method-Override.",
+            ),
+            Self::QueryNotAllowed => (
+                Some(StatusCode::BAD_REQUEST),
+                "query_not_allowed",
+                "A query string is not allowed",
+                "Send the lookup parameter in the body and end the target after `/api/customer/unlock`, without `?`.",
+            ),
+            Self::ExpectationFailed => (
+                Some(StatusCode::EXPECTATION_FAILED),
+                "expectation_failed",
+                "The expectation cannot be met",
+                "Leave the Expect field out, or send `Expect: 100-continue`.",
+            ),
+            Self::CredentialMissing => (
+                Some(StatusCode::UNAUTHORIZED),
+                "credential_missing",
+                "A credential is missing",
+                "Send both header fields `api-key` and `api-username`, spelt with hyphens, neither of them empty.",
+            ),
+            Self::CredentialAmbiguous => (
+                Some(StatusCode::BAD_REQUEST),
+                "credential_ambiguous",
+                "A credential is given more than once",
+                "Send `api-key` and `api-username` once each, and in no other spelling such as `api_key`.",
+            ),
+            Self::CredentialMalformed => (
+                Some(StatusCode::BAD_REQUEST),
+                "credential_malformed",
+                "A credential is malformed",
+                "Send `api-key` and `api-username` as at most 256 visible ASCII characters each, without spaces.",
+            ),
+            Self::MediaTypeUnsupported => (
+                Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+                "media_type_unsupported",
+                "The body is not a plain form",
+                "Send `Content-Type: application/x-www-form-urlencoded` once, and no Content-Encoding.",
+            ),
+            Self::BodyTooLarge => (
+                Some(StatusCode::PAYLOAD_TOO_LARGE),
+                "body_too_large",
+                "The body is too large",
+                "Send just the one lookup parameter, such as `customer_id=191`.",
+            ),
+            Self::BodyTimeout => (
+                Some(StatusCode::REQUEST_TIMEOUT),
+                "body_timeout",
+                "The body took too long",
+                "Send the body right after the header; the time allowed runs to its last byte.",
+            ),
+            Self::BodyMalformed => (
+                Some(StatusCode::BAD_REQUEST),
+                "body_malformed",
+                "The body cannot be read",
+                "Percent-encode the body as UTF-8, every `%` followed by two hexadecimal digits, and end chunked bodies properly.",
+            ),
+            Self::ParameterDisguised => (
+                Some(StatusCode::BAD_REQUEST),
+                "parameter_disguised",
+                "A parameter is spelt so that PHP would read it as another",
+                "Spell the name exactly `customer_id`, `subscription_id` or `orderid`: no dot, space, bracket or NUL.",
+            ),
+            Self::ParameterUnknown => (
+                Some(StatusCode::BAD_REQUEST),
+                "parameter_unknown",
+                "A parameter is not known",
+                "Send one of `customer_id`, `subscription_id` and `orderid`, and nothing else.",
+            ),
+            Self::LookupMissing => (
+                Some(StatusCode::BAD_REQUEST),
+                "lookup_missing",
+                "No customer is named",
+                "Send one of `customer_id`, `subscription_id` and `orderid` in the body.",
+            ),
+            Self::LookupAmbiguous => (
+                Some(StatusCode::BAD_REQUEST),
+                "lookup_ambiguous",
+                "More than one lookup parameter is given",
+                "Send exactly one of `customer_id`, `subscription_id` and `orderid`, once.",
+            ),
+            Self::LookupInvalid => (
+                Some(StatusCode::BAD_REQUEST),
+                "lookup_invalid",
+                "The lookup value is not acceptable",
+                "Send an id that is not empty and has only the characters and length this gateway's `value_pattern` allows.",
+            ),
+            Self::Overloaded => (
+                Some(StatusCode::SERVICE_UNAVAILABLE),
+                "overloaded",
+                "Too many calls are in flight",
+                "Send the call again after the seconds in Retry-After.",
+            ),
+            Self::UpstreamUnavailable => (
+                Some(StatusCode::SERVICE_UNAVAILABLE),
+                "upstream_unavailable",
+                "No n4n host is available",
+                "Nothing was forwarded. Send the call again after the seconds in Retry-After.",
+            ),
+            Self::QuotaExceeded => (
+                Some(StatusCode::TOO_MANY_REQUESTS),
+                "quota_exceeded",
+                "This api-username is over its quota",
+                "Send the call again after the seconds in Retry-After.",
+            ),
+            Self::UpstreamUnreachable => (
+                Some(StatusCode::BAD_GATEWAY),
+                "upstream_unreachable",
+                "No connection to n4n could be made",
+                "Nothing was forwarded. Send the call again later.",
+            ),
+            Self::UpstreamBroken => (
+                Some(StatusCode::BAD_GATEWAY),
+                "upstream_broken",
+                "n4n broke off, or did not answer in HTTP",
+                "The call may have been carried out: look at the customer before sending it again.",
+            ),
+            Self::UpstreamTimeout => (
+                Some(StatusCode::GATEWAY_TIMEOUT),
+                "upstream_timeout",
+                "n4n did not answer in time",
+                "The call may have been carried out: look at the customer before sending it again.",
+            ),
+            Self::ClientGone => (
+                None,
+                "client_gone",
+                "The client left before its call was forwarded",
+                "Keep the connection open until the answer is in.",
+            ),
+            Self::Internal => (
+                Some(StatusCode::INTERNAL_SERVER_ERROR),
+                "internal",
+                "The gateway failed",
+                "This is a defect of the gateway. Report it with the request_id.",
+            ),
+        };
+        Face { status, code, title, detail }
+    }
+
+    /// The stable name: problem `code`, metric label, log field.
+    pub const fn code(self) -> &'static str {
+        self.face().code
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_listed_in_the_order_of_judgement_and_codes_are_unique() {
+        assert!(Reason::ALL.is_sorted());
+        let codes: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index, "{reason:?} indexes the tables made from the list");
+        }
+    }
+}
