@@ -91,7 +91,8 @@ impl Lookup {
 
 /// Whether PHP folds the name onto a lookup key that it is not.
 fn is_disguise(name: &str) -> bool {
-    php::fold_name(Cow::Borrowed(name.as_bytes())).is_some_and(|(folded, _)| LookupKey::named(&folded).is_some())
+    php::fold_name(Cow::Borrowed(name.as_bytes()))
+        .is_some_and(|(folded, _)| LookupKey::named(&folded).is_some())
 }
 
 /// Decodes what is percent-encoded properly and is UTF-8.

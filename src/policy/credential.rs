@@ -43,7 +43,7 @@ impl Credentials {
         if key.ambiguous || username.ambiguous {
             return Err(Reason::CredentialAmbiguous);
         }
-        if !is_well_formed(first_key) || !is_well_formed(first_username) {
+        if !is_well_formed(first_key.as_bytes()) || !is_well_formed(first_username.as_bytes()) {
             return Err(Reason::CredentialMalformed);
         }
         let mut key = first_key.clone();
@@ -77,8 +77,9 @@ impl<'a> Found<'a> {
     }
 }
 
-fn is_well_formed(value: &HeaderValue) -> bool {
-    value.len() <= MAX_LENGTH && value.as_bytes().iter().all(u8::is_ascii_graphic)
+/// Whether bytes can be a credential: at most 256 of them, all visible ASCII.
+pub fn is_well_formed(value: &[u8]) -> bool {
+    value.len() <= MAX_LENGTH && value.iter().all(u8::is_ascii_graphic)
 }
 
 impl ApiUsername {

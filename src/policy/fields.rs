@@ -5,8 +5,7 @@
 /// CGI (RFC 3875 section 4.1.18) turns `-` into `_` and folds case; PHP's own server does the same to
 /// `.`, and no server is relied on to leave any other separator alone.
 pub fn fold_alike(name: &str, canonical: &str) -> bool {
-    name.len() == canonical.len()
-        && name.bytes().zip(canonical.bytes()).all(|(a, b)| fold(a) == fold(b))
+    name.len() == canonical.len() && name.bytes().zip(canonical.bytes()).all(|(a, b)| fold(a) == fold(b))
 }
 
 fn fold(byte: u8) -> u8 {

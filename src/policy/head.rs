@@ -89,7 +89,9 @@ fn is_form(value: &[u8]) -> bool {
     let mut parts = value.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
     parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case(FORM))
         && parts.all(|parameter| {
-            [&b"charset=utf-8"[..], b"charset=\"utf-8\""].iter().any(|utf8| parameter.eq_ignore_ascii_case(utf8))
+            [&b"charset=utf-8"[..], b"charset=\"utf-8\""]
+                .iter()
+                .any(|utf8| parameter.eq_ignore_ascii_case(utf8))
         })
 }
 

@@ -38,7 +38,8 @@ fn judge_unlock(lines: &str) -> Result<(), &'static str> {
 
 #[test]
 fn the_first_broken_rule_names_the_answer() {
-    let all = |override_: &str, expect: &str, rest: &str| format!("{override_}{expect}{rest}content-length: 99|");
+    let all =
+        |override_: &str, expect: &str, rest: &str| format!("{override_}{expect}{rest}content-length: 99|");
     let everything_wrong = all("x-http-method: GET|", "expect: x|", "api-key: k|api-key: k|");
     for (method, target, lines, code) in [
         ("GET", "/api/customer/unlock/?a", everything_wrong.clone(), "path_unknown"),
@@ -47,7 +48,12 @@ fn the_first_broken_rule_names_the_answer() {
         ("PATCH", "/api/customer/unlock?a", all("", "expect: x|", ""), "query_not_allowed"),
         ("PATCH", "/api/customer/unlock", all("", "expect: x|", ""), "expectation_failed"),
         ("PATCH", "/api/customer/unlock", all("", "", "api-key: k|api-key: k|"), "credential_missing"),
-        ("PATCH", "/api/customer/unlock", all("", "", "api-key: k|api-key: k|api-username: é|"), "credential_ambiguous"),
+        (
+            "PATCH",
+            "/api/customer/unlock",
+            all("", "", "api-key: k|api-key: k|api-username: é|"),
+            "credential_ambiguous",
+        ),
         ("PATCH", "/api/customer/unlock", all("", "", "api-key: k|api-username: é|"), "credential_malformed"),
         ("PATCH", "/api/customer/unlock", all("", "", CREDENTIALS), "media_type_unsupported"),
         ("PATCH", "/api/customer/unlock", all("", "", &format!("{CREDENTIALS}{FORM}")), "body_too_large"),
@@ -70,8 +76,14 @@ fn a_head_without_fault_passes() {
 
 #[test]
 fn a_field_that_asks_for_another_method_is_refused_in_every_spelling() {
-    for name in ["x-http-method", "X-HTTP-Method-Override", "x-method-override", "x_http_method", "x.method-override"] {
-        assert_eq!(judge_unlock(&format!("{CREDENTIALS}{FORM}{name}: PATCH")), Err("method_override"), "{name}");
+    for name in
+        ["x-http-method", "X-HTTP-Method-Override", "x-method-override", "x_http_method", "x.method-override"]
+    {
+        assert_eq!(
+            judge_unlock(&format!("{CREDENTIALS}{FORM}{name}: PATCH")),
+            Err("method_override"),
+            "{name}"
+        );
     }
 }
 
@@ -205,7 +217,10 @@ fn the_first_broken_rule_of_the_body_names_the_answer() {
         (b"customer_id=1%00", "lookup_invalid"),
         (b"customer_id=1;orderid=2", "lookup_invalid"),
         (b"customer_id=a b", "lookup_invalid"),
-        (b"customer_id=1234567890123456789012345678901234567890123456789012345678901234567890", "body_too_large"),
+        (
+            b"customer_id=1234567890123456789012345678901234567890123456789012345678901234567890",
+            "body_too_large",
+        ),
     ] {
         assert_eq!(judge_body(body), Err(code), "{}", body.escape_ascii());
     }

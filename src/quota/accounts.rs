@@ -103,7 +103,12 @@ const SHARDS: usize = 16;
 impl Accounts {
     pub(super) fn up_to(max_users: usize) -> Self {
         let shards = if max_users < SPLIT_FROM { 1 } else { SHARDS };
-        let shard = || Shard { accounts: HashMap::default(), capacity: max_users / shards, shared: 0, next_search: 0 };
+        let shard = || Shard {
+            accounts: HashMap::default(),
+            capacity: max_users / shards,
+            shared: 0,
+            next_search: 0,
+        };
         Self {
             shards: (0..shards).map(|_| Mutex::new(shard())).collect(),
             fingerprint_keys: [RandomState::new(), RandomState::new()],

@@ -51,11 +51,14 @@ impl<S: StateStore> StateStore for Shared<S> {
     }
 }
 
+type Governor<S, C> =
+    RateLimiter<Inquiry<<S as Store>::Account>, Shared<S>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+
 #[derive(Debug)]
 pub(super) struct Limiter<S: Store, C: Clock> {
     quota: Quota,
     store: Arc<S>,
-    governor: RateLimiter<Inquiry<S::Account>, Shared<S>, C, NoOpMiddleware<C::Instant>>,
+    governor: Governor<S, C>,
     clock: C,
     start: C::Instant,
 }
@@ -63,7 +66,7 @@ pub(super) struct Limiter<S: Store, C: Clock> {
 /// A [`StateStore`] that answers inquiries.
 pub(super) trait Store: StateStore<Key = Inquiry<Self::Account>> {
     /// What an account is found by.
-    type Account: Clone + Eq + Hash;
+    type Account: Clone + Eq + Hash + std::fmt::Debug;
 }
 
 impl<S: Store, C: Clock + Clone> Limiter<S, C> {

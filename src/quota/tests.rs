@@ -16,7 +16,10 @@ const fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-fn ledger(max_users: usize, listed: &[(&str, Option<Quota>)]) -> (Ledger<FakeRelativeClock>, FakeRelativeClock) {
+fn ledger(
+    max_users: usize,
+    listed: &[(&str, Option<Quota>)],
+) -> (Ledger<FakeRelativeClock>, FakeRelativeClock) {
     let clock = FakeRelativeClock::default();
     let unlisted = UnlistedQuota { quota: ten_a_second(), max_users };
     (Ledger::open(Some(unlisted), listed.iter().copied(), &clock), clock)
@@ -86,7 +89,11 @@ fn past_the_bound_newcomers_share_one_account() {
     let newcomers: usize = (0..100).map(|n| passed(&ledger, &format!("new{n}"), 1)).sum();
     assert_eq!(newcomers, 20, "all of them together have one burst");
     assert_eq!(ledger.remembered(), 2);
-    assert_eq!((passed(&ledger, "ada", 100), passed(&ledger, "bob", 100)), (19, 19), "the remembered keep theirs");
+    assert_eq!(
+        (passed(&ledger, "ada", 100), passed(&ledger, "bob", 100)),
+        (19, 19),
+        "the remembered keep theirs"
+    );
     assert_eq!(passed(&ledger, "listed", 100), 20, "and so do the listed");
     clock.advance(Duration::from_secs(2));
     assert_eq!(passed(&ledger, "new1", 100), 20, "the idle are forgotten to make room");

@@ -36,7 +36,8 @@
 //! | `reset` | the connection is reset without an answer |
 //! | `hang` | no answer for as long as the client stays |
 //!
-//! Beside the unlock call there is a page at `/` for health checks; anything else is 404.
+//! Beside the unlock call there is a page at `/` for health checks; anything else is 404. A head over
+//! 64 KiB or a body over 1 MiB is refused, and a connection that brings no request in a minute is closed.
 
 mod application;
 mod customers;

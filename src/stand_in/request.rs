@@ -35,6 +35,9 @@ pub(super) enum Framing {
     Chunked,
 }
 
+/// What is made of the bytes at hand: how many it took and what they say; `None` when it takes more.
+pub(super) type Parsed<T> = Result<Option<(usize, T)>, StatusCode>;
+
 impl Request {
     /// The value of a field by its CGI name, such as `HTTP_API_KEY`.
     pub(super) fn variable(&self, name: &str) -> Option<&[u8]> {
@@ -48,9 +51,8 @@ impl Request {
     }
 }
 
-/// Reads the head at the start of `bytes`: its length, the request without its body, and how the body
-/// is framed; `None` when more bytes are needed.
-pub(super) fn parse_head(bytes: &[u8]) -> Result<Option<(usize, (Request, Framing))>, StatusCode> {
+/// Reads a head: the request without its body, and how the body is framed.
+pub(super) fn parse_head(bytes: &[u8]) -> Parsed<(Request, Framing)> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut head = httparse::Request::new(&mut fields);
     let length = match head.parse(bytes) {
@@ -123,8 +125,8 @@ fn variables(fields: &[Header<'_>]) -> BTreeMap<String, Vec<u8>> {
     variables
 }
 
-/// Reads the line before a chunk's data: its length and the size of the data.
-pub(super) fn parse_chunk_size(bytes: &[u8]) -> Result<Option<(usize, usize)>, StatusCode> {
+/// Reads the line before a chunk's data: the size of the data.
+pub(super) fn parse_chunk_size(bytes: &[u8]) -> Parsed<usize> {
     match httparse::parse_chunk_size(bytes) {
         Ok(Status::Complete((length, size))) => {
             usize::try_from(size).map(|size| Some((length, size))).or(Err(StatusCode::PAYLOAD_TOO_LARGE))
@@ -135,7 +137,7 @@ pub(super) fn parse_chunk_size(bytes: &[u8]) -> Result<Option<(usize, usize)>, S
 }
 
 /// Reads the line break that ends a chunk's data.
-pub(super) fn parse_chunk_end(bytes: &[u8]) -> Result<Option<(usize, ())>, StatusCode> {
+pub(super) fn parse_chunk_end(bytes: &[u8]) -> Parsed<()> {
     match bytes {
         [b'\r', b'\n', ..] => Ok(Some((2, ()))),
         [] | [b'\r'] => Ok(None),
@@ -144,7 +146,7 @@ pub(super) fn parse_chunk_end(bytes: &[u8]) -> Result<Option<(usize, ())>, Statu
 }
 
 /// Reads the trailer section, which a PHP application never sees.
-pub(super) fn parse_trailers(bytes: &[u8]) -> Result<Option<(usize, ())>, StatusCode> {
+pub(super) fn parse_trailers(bytes: &[u8]) -> Parsed<()> {
     match httparse::parse_headers(bytes, &mut [httparse::EMPTY_HEADER; MAX_FIELDS]) {
         Ok(Status::Complete((length, _))) => Ok(Some((length, ()))),
         Ok(Status::Partial) => Ok(None),

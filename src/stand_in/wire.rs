@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::request::{self, Framing, MAX_BODY, Request};
+use super::request::{self, Framing, MAX_BODY, Parsed, Request};
 
 /// The longest head, chunk line or trailer section that is read.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
@@ -96,10 +96,7 @@ impl Wire {
     }
 
     /// What `parse` makes of the bytes that come next, which it is given more of until it is content.
-    async fn take<T>(
-        &mut self,
-        parse: impl Fn(&[u8]) -> Result<Option<(usize, T)>, StatusCode>,
-    ) -> Result<T, Unread> {
+    async fn take<T>(&mut self, parse: impl Fn(&[u8]) -> Parsed<T>) -> Result<T, Unread> {
         loop {
             let window = &self.unread[..self.unread.len().min(MAX_HEAD)];
             if let Some((length, parsed)) = parse(window)? {

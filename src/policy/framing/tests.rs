@@ -93,13 +93,31 @@ fn what_two_readers_could_take_differently_is_ambiguous() {
 #[test]
 fn what_is_no_http_is_malformed() {
     for fields in [
-        "X : y\r\n", " X: y\r\n", "X: a\r\n folded\r\n", "X\r\n", ": y\r\n", "X: a\rb\r\n", "X: a\r\r\n", "X: \x0ca\r\n", "X: \0\r\n", "X: \u{7f}\r\n", "(X): y\r\n",
+        "X : y\r\n",
+        " X: y\r\n",
+        "X: a\r\n folded\r\n",
+        "X\r\n",
+        ": y\r\n",
+        "X: a\rb\r\n",
+        "X: a\r\r\n",
+        "X: \x0ca\r\n",
+        "X: \0\r\n",
+        "X: \u{7f}\r\n",
+        "(X): y\r\n",
     ] {
         assert_eq!(with(fields), Err("request_malformed"), "{fields}");
     }
     for head in [
-        "GET /\r\n\r\n", "GET\r\n\r\n", " / HTTP/1.1\r\n\r\n", "GET / HTTP/1.2\r\n\r\n", "PRI * HTTP/2.0\r\n\r\n",
-        "GET / http/1.1\r\n\r\n", "GET /\tHTTP/1.1\r\n\r\n", "G(T / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1 \r\n\r\n", "\x16\x03\x01\r\n\r\n",
+        "GET /\r\n\r\n",
+        "GET\r\n\r\n",
+        " / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.2\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\n",
+        "GET / http/1.1\r\n\r\n",
+        "GET /\tHTTP/1.1\r\n\r\n",
+        "G(T / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1 \r\n\r\n",
+        "\x16\x03\x01\r\n\r\n",
     ] {
         assert_eq!(judge(head.as_bytes()), Err("request_malformed"), "{head}");
     }

@@ -76,7 +76,11 @@ impl HeadScanner {
 }
 
 fn within_limit(head: Option<std::ops::Range<usize>>) -> Result<Option<std::ops::Range<usize>>, Reason> {
-    if head.as_ref().is_some_and(|head| head.len() > MAX_HEAD) { Err(Reason::HeaderTooLarge) } else { Ok(head) }
+    if head.as_ref().is_some_and(|head| head.len() > MAX_HEAD) {
+        Err(Reason::HeaderTooLarge)
+    } else {
+        Ok(head)
+    }
 }
 
 /// Reads a whole head, as found by a [`HeadScanner`], and judges its framing.
@@ -96,6 +100,13 @@ pub fn read<'a>(head: &'a [u8], mut field: impl FnMut(&'a str, &'a [u8])) -> Res
     }
     let body = facts.judge(&request_line)?;
     Ok(RawHead { method: request_line.method, target: request_line.target, body })
+}
+
+/// Method and target of a head that was refused, for the log, as far as they can be read.
+pub fn readable_request_line(head: &[u8]) -> Option<(&str, &str)> {
+    let line = Lines(head).next()?;
+    let line = RequestLine::of(line).ok()?;
+    line.clear.then_some((line.method, line.target))
 }
 
 /// The lines of a head up to the empty one, without their CR LF.
@@ -124,7 +135,8 @@ impl<'a> RequestLine<'a> {
     /// `method SP target SP HTTP-version` (RFC 9112 section 3).
     fn of(line: &'a [u8]) -> Result<Self, Reason> {
         let first = memchr::memchr(b' ', line).ok_or(Reason::RequestMalformed)?;
-        let last = memchr::memrchr(b' ', line).filter(|&last| last > first).ok_or(Reason::RequestMalformed)?;
+        let last =
+            memchr::memrchr(b' ', line).filter(|&last| last > first).ok_or(Reason::RequestMalformed)?;
         let is_http_10 = match &line[last + 1..] {
             b"HTTP/1.1" => false,
             b"HTTP/1.0" => true,
@@ -180,7 +192,20 @@ const IS_TOKEN: [bool; 256] = {
         table[byte] = character.is_ascii_alphanumeric()
             || matches!(
                 character,
-                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
             );
         byte += 1;
     }
@@ -239,7 +264,9 @@ impl<'a> FieldFacts<'a> {
         let framing = match (self.lengths, self.codings) {
             (0, 0) => BodyFraming::Length(0),
             (1, 0) => BodyFraming::Length(length(self.length).ok_or(Reason::FramingAmbiguous)?),
-            (0, 1) if self.coding.eq_ignore_ascii_case(b"chunked") && !line.is_http_10 => BodyFraming::Chunked,
+            (0, 1) if self.coding.eq_ignore_ascii_case(b"chunked") && !line.is_http_10 => {
+                BodyFraming::Chunked
+            }
             _ => return Err(Reason::FramingAmbiguous),
         };
         if self.count > MAX_FIELDS { Err(Reason::HeaderTooLarge) } else { Ok(framing) }
@@ -266,7 +293,7 @@ fn length(value: &[u8]) -> Option<u64> {
 }
 
 /// Whether a Host is `uri-host [ ":" port ]` (RFC 9110 section 7.2) and not empty.
-fn is_authority(host: &[u8]) -> bool {
+pub fn is_authority(host: &[u8]) -> bool {
     let (name, port) = match (host.first(), memchr::memrchr(b':', host)) {
         (Some(b'['), _) => match memchr::memchr(b']', host) {
             Some(end) => match host[end + 1..].strip_prefix(b":") {

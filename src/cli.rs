@@ -1,0 +1,121 @@
+//! The commands and their flags.
+
+use std::{
+    future::pending,
+    io::IsTerminal,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use tokio::net::TcpListener;
+
+use crate::{config::Settings, demo, server::Server, stand_in};
+
+/// A gateway for the customer-unlock call of NATS for Networks (n4n).
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve in the foreground until SIGTERM.
+    Run {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Read the whole configuration and print every fault; opens no port.
+    Check {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Run a gateway with an n4n stand-in behind it on loopback; nothing to configure.
+    Demo {
+        /// The gateway's port.
+        #[arg(long, default_value_t = 8080)]
+        port: u16,
+        /// The admin listener's port.
+        #[arg(long, default_value_t = 9090)]
+        admin_port: u16,
+        /// Also send a lively mix of good and bad calls.
+        #[arg(long)]
+        traffic: bool,
+    },
+    /// Run the n4n stand-in alone.
+    StandIn {
+        /// Where it listens.
+        #[arg(long, value_name = "ADDR")]
+        listen: SocketAddr,
+    },
+}
+
+/// The exit code for a configuration that is not sound.
+const UNSOUND: u8 = 2;
+
+impl Cli {
+    /// Carries the command out.
+    pub fn run(self) -> ExitCode {
+        log_to_stderr();
+        match self.command {
+            Command::Run { config } => load(&config).map_or_else(|code| code, run),
+            Command::Check { config } => load(&config).map_or_else(
+                |code| code,
+                |_| {
+                    println!("{}: sound", config.display());
+                    ExitCode::SUCCESS
+                },
+            ),
+            Command::Demo { port, admin_port, traffic } => {
+                let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+                finish(demo::run(loopback(port), loopback(admin_port), traffic))
+            }
+            Command::StandIn { listen } => finish(run_stand_in(listen)),
+        }
+    }
+}
+
+fn log_to_stderr() {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+fn load(config: &Path) -> Result<Settings, ExitCode> {
+    Settings::load(config).map_err(|faults| {
+        for fault in &faults {
+            eprintln!("{}: {fault}", config.display());
+        }
+        ExitCode::from(UNSOUND)
+    })
+}
+
+fn run(settings: Settings) -> ExitCode {
+    finish(Server::open(settings).and_then(|server| server.run(pending())))
+}
+
+fn finish<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_stand_in(listen: SocketAddr) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(listen).await?;
+        println!("n4n stand-in on http://{}", listener.local_addr()?);
+        stand_in::serve(listener).await
+    })
+}

@@ -1,0 +1,60 @@
+//! What is wrong with a configuration: where, why, and the mend.
+
+use std::{fmt, ops::Range};
+
+/// One thing wrong with the configuration file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The line, counted from one; none where the file as a whole is at fault.
+    pub line: Option<usize>,
+    /// The key, dotted, or the file's name.
+    pub place: String,
+    /// What is wrong. Values are never echoed: they may be secret.
+    pub reason: String,
+    /// What to write instead.
+    pub mend: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        write!(f, "{}: {}; {}", self.place, self.reason, self.mend)
+    }
+}
+
+/// The faults found so far, with the text they are found in.
+#[derive(Debug)]
+pub(super) struct Faults<'a> {
+    text: &'a str,
+    found: Vec<Fault>,
+}
+
+impl<'a> Faults<'a> {
+    pub(super) const fn of(text: &'a str) -> Self {
+        Self { text, found: Vec::new() }
+    }
+
+    /// Takes note of a fault at a span of the text.
+    pub(super) fn add(
+        &mut self,
+        span: Option<Range<usize>>,
+        place: impl Into<String>,
+        reason: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
+        let line = span.map(|span| self.text[..span.start.min(self.text.len())].matches('\n').count() + 1);
+        self.found.push(Fault { line, place: place.into(), reason: reason.into(), mend: mend.into() });
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// All faults, in the order of the file.
+    pub(super) fn into_list(mut self) -> Vec<Fault> {
+        self.found.sort_by_key(|fault| fault.line);
+        self.found
+    }
+}

@@ -1,0 +1,143 @@
+//! The configuration as it is meant, and the way to it from the file as it is written.
+
+mod fault;
+mod resolve;
+mod table;
+mod units;
+
+use std::{
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use http::HeaderName;
+
+pub use fault::Fault;
+pub use units::HostPort;
+
+use crate::{
+    policy::Policy,
+    quota::{Quota, UnlistedQuota},
+};
+
+/// Everything the gateway is told, each value in its own unit.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where it listens.
+    pub listen: Listen,
+    /// What it forwards to.
+    pub upstream: Upstream,
+    /// What may pass.
+    pub policy: Policy,
+    /// How long a request may take to arrive.
+    pub deadlines: Deadlines,
+    /// Fields forwarded beside the built-in list.
+    pub forward_headers: Vec<HeaderName>,
+    /// The quota of unlisted users; none: unlimited.
+    pub quota: Option<UnlistedQuota>,
+    /// The listed users.
+    pub users: Vec<User>,
+    /// What is written where.
+    pub log: Log,
+}
+
+/// Where the gateway listens, and how much it takes on.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// Plain HTTP listeners.
+    pub http: Vec<SocketAddr>,
+    /// The admin listener.
+    pub admin: SocketAddr,
+    /// Worker threads.
+    pub threads: NonZeroUsize,
+    /// Connections at once; over it they are closed unanswered.
+    pub max_connections: usize,
+    /// Calls in flight at once; over it they are refused as `overloaded`.
+    pub max_in_flight: usize,
+    /// How long a connection may stay without a request.
+    pub idle_timeout: Duration,
+    /// How long calls in flight may go on after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+/// What the gateway forwards to.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// The n4n hosts, at least one.
+    pub peers: Vec<HostPort>,
+    /// The Host sent to them.
+    pub host: String,
+    /// How long one connect may take.
+    pub connect_timeout: Duration,
+    /// From the request's last byte until the whole response header is in.
+    pub response_timeout: Duration,
+    /// How long an idle connection is kept.
+    pub idle_timeout: Duration,
+}
+
+/// How long a request may take to arrive, each a total.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// From the first byte to the end of the header.
+    pub header: Duration,
+    /// From the end of the header to the end of the body.
+    pub body: Duration,
+}
+
+/// A user whom the operator knows by name.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// The api-username.
+    pub name: String,
+    /// The user's own quota; none: the one for all.
+    pub quota: Option<Quota>,
+}
+
+/// What is written where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Where access log lines go.
+    pub access: AccessSink,
+}
+
+/// Where access log lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessSink {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+impl Settings {
+    /// Reads the configuration file.
+    ///
+    /// # Errors
+    /// Every fault found, in the order of the file.
+    pub fn load(file: &Path) -> Result<Self, Vec<Fault>> {
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            vec![Fault {
+                line: None,
+                place: file.display().to_string(),
+                reason: format!("cannot be read: {error}"),
+                mend: "name a readable TOML file in UTF-8".into(),
+            }]
+        })?;
+        Self::parse(&text, file.parent().unwrap_or(Path::new("")))
+    }
+
+    /// Reads the text of a configuration whose relative paths start at `folder`.
+    ///
+    /// # Errors
+    /// Every fault found, in the order of the text.
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Fault>> {
+        resolve::resolve(text, folder)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! A TOML table read key by key, every fault noted and none fatal.
+
+use std::ops::Range;
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::fault::Faults;
+
+/// One table of the file; what is not taken from it is an unknown key.
+pub(super) struct Table<'a> {
+    path: String,
+    span: Option<Range<usize>>,
+    entries: Vec<Entry<'a>>,
+    known: Vec<&'static str>,
+}
+
+struct Entry<'a> {
+    key: String,
+    key_span: Range<usize>,
+    value: &'a Spanned<DeValue<'a>>,
+    taken: bool,
+}
+
+/// A value that a key can hold.
+pub(super) trait Value: Sized {
+    /// What is expected, with an example: completes "expected …".
+    const EXPECTED: &'static str;
+
+    /// Reads the value, or tells what is wrong with it if there is more to say than what was expected.
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>>;
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn of(path: impl Into<String>, span: Option<Range<usize>>, table: &'a DeTable<'a>) -> Self {
+        let entries = table
+            .iter()
+            .map(|(key, value)| Entry {
+                key: key.get_ref().to_string(),
+                key_span: key.span(),
+                value,
+                taken: false,
+            })
+            .collect();
+        Self { path: path.into(), span, entries, known: Vec::new() }
+    }
+
+    /// A table that is absent: every key has its default.
+    pub(super) fn absent(path: impl Into<String>) -> Self {
+        Self { path: path.into(), span: None, entries: Vec::new(), known: Vec::new() }
+    }
+
+    /// The dotted name of a key in this table.
+    pub(super) fn place(&self, key: &str) -> String {
+        if self.path.is_empty() { key.into() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// Where the key's value stands, or else the table.
+    pub(super) fn span(&self, key: &str) -> Option<Range<usize>> {
+        self.entries
+            .iter()
+            .find(|entry| entry.key == key)
+            .map(|entry| entry.value.span())
+            .or_else(|| self.span.clone())
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.known.push(key);
+        let entry = self.entries.iter_mut().find(|entry| entry.key == key)?;
+        entry.taken = true;
+        Some(entry.value)
+    }
+
+    /// The key's value; `None` where it is absent or faulty.
+    pub(super) fn optional<T: Value>(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<T> {
+        let value = self.take(key)?;
+        match T::read(value.get_ref()) {
+            Ok(value) => Some(value),
+            Err(reason) => {
+                let reason =
+                    reason.unwrap_or_else(|| format!("a {} cannot stand here", value.get_ref().type_str()));
+                faults.add(Some(value.span()), self.place(key), reason, format!("write {}", T::EXPECTED));
+                None
+            }
+        }
+    }
+
+    /// The key's value, or `default`.
+    pub(super) fn or<T: Value>(&mut self, key: &'static str, default: T, faults: &mut Faults<'_>) -> T {
+        self.optional(key, faults).unwrap_or(default)
+    }
+
+    /// The key's value, whose absence is a fault.
+    pub(super) fn required<T: Value>(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<T> {
+        if !self.entries.iter().any(|entry| entry.key == key) {
+            self.known.push(key);
+            let mend = format!("add it: {}", T::EXPECTED);
+            faults.add(self.span.clone(), self.place(key), "is required and absent", mend);
+            return None;
+        }
+        self.optional(key, faults)
+    }
+
+    /// The key's table; `None` where it is absent or no table.
+    pub(super) fn table(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<Self> {
+        let place = self.place(key);
+        let value = self.take(key)?;
+        match value.get_ref() {
+            DeValue::Table(table) => Some(Self::of(place, Some(value.span()), table)),
+            other @ (DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)) => {
+                let reason = format!("a {} cannot stand here", other.type_str());
+                faults.add(Some(value.span()), place.clone(), reason, format!("write a table: [{place}]"));
+                None
+            }
+        }
+    }
+
+    /// The key's tables, in order.
+    pub(super) fn tables(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Vec<Self> {
+        let place = self.place(key);
+        let Some(value) = self.take(key) else {
+            return Vec::new();
+        };
+        let tables: Option<Vec<_>> = value.get_ref().as_array().and_then(|array| {
+            array
+                .iter()
+                .map(|item| Some(Self::of(place.clone(), Some(item.span()), item.get_ref().as_table()?)))
+                .collect()
+        });
+        tables.unwrap_or_else(|| {
+            let mend = format!("write a table for each: [[{place}]]");
+            faults.add(Some(value.span()), place, "is no list of tables", mend);
+            Vec::new()
+        })
+    }
+
+    /// Ends the reading: what has not been asked for is unknown.
+    pub(super) fn close(self, faults: &mut Faults<'_>) {
+        for entry in self.entries.iter().filter(|entry| !entry.taken) {
+            let mend = format!("known here: {}", self.known.join(", "));
+            faults.add(Some(entry.key_span.clone()), self.place(&entry.key), "is an unknown key", mend);
+        }
+    }
+}
+
+impl Value for String {
+    const EXPECTED: &'static str = "text in quotes";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        value.as_str().map(Into::into).ok_or(None)
+    }
+}
+
+impl Value for bool {
+    const EXPECTED: &'static str = "true or false";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        value.as_bool().ok_or(None)
+    }
+}
+
+impl<T: Value> Value for Vec<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        let items = value.as_array().ok_or_else(|| Some("is no list".into()))?;
+        let read = |(index, item): (usize, &Spanned<DeValue<'_>>)| {
+            T::read(item.get_ref()).map_err(|reason| {
+                let reason =
+                    reason.unwrap_or_else(|| format!("a {} cannot stand here", item.get_ref().type_str()));
+                Some(format!("entry {}: {reason}", index + 1))
+            })
+        };
+        items.iter().enumerate().map(read).collect()
+    }
+}

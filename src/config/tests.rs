@@ -1,0 +1,79 @@
+use super::*;
+
+const MINIMAL: &str = "listen.http = [\"127.0.0.1:0\"]\nupstream.peers = [\"n4n.internal:80\"]\n";
+
+fn parse(text: &str) -> Result<Settings, Vec<String>> {
+    Settings::parse(text, Path::new("/etc/gateway"))
+        .map_err(|faults| faults.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn two_lines_are_a_whole_configuration() {
+    let settings = parse(MINIMAL).unwrap();
+    assert_eq!(settings.listen.admin.to_string(), "127.0.0.1:9090");
+    assert_eq!(settings.upstream.host, "n4n.internal");
+    assert_eq!(settings.policy.max_body, 8192);
+    assert_eq!(settings.log.access, AccessSink::Stdout);
+    assert!(settings.quota.is_none() && settings.users.is_empty());
+    assert!(
+        settings.policy.value_pattern.is_match(b"191") && !settings.policy.value_pattern.is_match(b"191\n")
+    );
+}
+
+#[test]
+fn paths_start_at_the_files_folder() {
+    let settings = parse(&format!("{MINIMAL}log.access = \"access.log\"")).unwrap();
+    assert_eq!(settings.log.access, AccessSink::File("/etc/gateway/access.log".into()));
+}
+
+#[test]
+fn every_fault_is_told_with_line_reason_and_mend() {
+    let text = "[listen]\nhttp = [\"127.0.0.1\"]\nadmin = 9090\nidle_timeout = \"0s\"\n[upstream]\nhost = \"a b\"\n\
+                [policy]\nmax_body = \"1MiB\"\nvalue_pattern = \"a)|(b\"\nforward_headers = [\"Api_Key\", \"x ray\"]\n\
+                [quota]\nrequests = 0\nbrust = 3\n[[users]]\nname = \"a b\"\nquota = { requests = 1, per = \"1y\" }\n[[users]]\n";
+    let faults = parse(text).unwrap_err();
+    let expected = [
+        "line 2: listen.http: entry 1: is no address with a port; write an address with a port",
+        "line 3: listen.admin: a integer cannot stand here; write an address",
+        "line 4: listen.idle_timeout: is zero; write a duration",
+        "line 5: upstream.peers: is required and absent; add it: a host and a port",
+        "line 6: upstream.host: is no host; write a host",
+        "line 8: policy.max_body: is over 64KiB; write at most",
+        "line 9: policy.value_pattern: is no regular expression; write a regular expression",
+        "line 10: policy.forward_headers: `api_key` folds onto a field that concerns a credential; leave it out",
+        "line 10: policy.forward_headers: has an entry that is no field name; write field names",
+        "line 12: quota.requests: is zero; write a whole number",
+        "line 13: quota.brust: is an unknown key; known here: requests, per, burst, max_users",
+        "line 15: users.name: can be no api-username; write 1 to 256",
+        "line 16: users.quota.per: has no unit that is known; write a duration",
+        "line 16: users.quota.burst: is required and absent; add it: a whole number",
+        "line 17: users.name: is required and absent; add it: text",
+    ];
+    for (fault, expected) in faults.iter().zip(expected) {
+        assert!(fault.starts_with(expected), "{fault}\n{expected}");
+    }
+    assert_eq!(faults.len(), expected.len(), "{faults:#?}");
+}
+
+#[test]
+fn syntax_errors_are_told_by_line() {
+    let faults = parse("[listen\nhttp = [").unwrap_err();
+    assert!(faults[0].starts_with("line 1: the file: "), "{faults:?}");
+}
+
+#[test]
+fn what_contradicts_itself_is_a_fault() {
+    for (text, reason) in [
+        ("listen.admin = \"127.0.0.1:80\"\nlisten.http = [\"127.0.0.1:80\"]", "twice"),
+        ("listen.http = []", "is empty"),
+        ("[[users]]\nname = \"a\"\n[[users]]\nname = \"a\"", "listed twice"),
+        ("quota = { requests = 1, per = \"1000h\", burst = 4000000000 }", "over ten years"),
+        ("mode = \"enforce\"", "unknown key"),
+        ("users = 3", "no list of tables"),
+        ("log = []", "array cannot stand here"),
+        ("[policy]\nother_paths = \"allow\"", "is neither"),
+    ] {
+        let faults = parse(text).unwrap_err();
+        assert!(faults.iter().any(|fault| fault.contains(reason)), "{text}: {faults:?}");
+    }
+}

@@ -1,0 +1,135 @@
+//! A client connection's life: one request after the other, each let in whole or answered at the gate.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use pingora::{apps::HttpServerApp, protocols::http::ServerSession, proxy::HttpProxy, server::ShutdownWatch};
+use tokio::{net::TcpStream, time::timeout};
+
+use super::gate::{Connection, Gate, Home, NoHead};
+use crate::{
+    outcome::{Beginning, Outcome, Record, RequestId},
+    policy::{framing, path},
+    proxy::{Arrival, Gateway, Handle, answer},
+    reason::Reason,
+};
+
+/// How long the client may take to read an answer of the gate's, and to go away after its last one.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What a worker needs to serve a connection.
+#[derive(Clone)]
+pub struct Service {
+    /// The gateway.
+    pub gateway: Arc<Gateway>,
+    /// This worker's Pingora, with its own pool of upstream connections.
+    pub proxy: Arc<HttpProxy<Handle>>,
+    /// Turns true when draining begins.
+    pub draining: ShutdownWatch,
+}
+
+impl Service {
+    /// Serves requests from one connection until either side has enough of it.
+    pub async fn serve(mut self, socket: TcpStream, client: SocketAddr) {
+        let home = Arc::new(Home::default());
+        let mut connection = Connection::new(socket);
+        loop {
+            let beginning = match self.next_head(&mut connection).await {
+                Ok(beginning) => beginning,
+                Err((_, NoHead::Closed)) => return,
+                Err((beginning, NoHead::Gone)) => {
+                    self.record(&connection, client, beginning, RequestId::next(), Reason::ClientGone);
+                    return;
+                }
+                Err((beginning, NoHead::Refused(reason))) => {
+                    self.turn_away(connection, client, beginning, reason).await;
+                    return;
+                }
+            };
+            let mut session = ServerSession::new_http1(Box::new(Gate::new(connection, home.clone())));
+            session.set_connection_user_context(Some(Box::new(Arrival {
+                client,
+                beginning,
+                home: home.clone(),
+            })));
+            let reusable = self.proxy.process_new_http(session, &self.draining).await.is_some();
+            let Some(returned) = home.take() else {
+                return;
+            };
+            connection = returned;
+            if !home.was_judged() {
+                // Pingora's own parser is stricter on some targets; it has answered 400 by itself.
+                self.record(&connection, client, beginning, RequestId::next(), Reason::RequestMalformed);
+            }
+            if !reusable || !connection.is_between_requests() {
+                let _ = timeout(FAREWELL, connection.linger()).await;
+                return;
+            }
+        }
+    }
+
+    /// Waits for the next request and reads its head, each within its time.
+    async fn next_head(&mut self, connection: &mut Connection) -> Result<Beginning, (Beginning, NoHead)> {
+        let settings = &self.gateway.settings;
+        let arrival = async {
+            tokio::select! {
+                biased;
+                arrival = timeout(settings.listen.idle_timeout, connection.first_byte()) => {
+                    arrival.unwrap_or(Err(NoHead::Closed))
+                }
+                _ = self.draining.wait_for(|draining| *draining) => Err(NoHead::Closed),
+            }
+        };
+        let arrived = arrival.await;
+        let beginning = Beginning::now();
+        arrived.map_err(|end| (beginning, end))?;
+        match timeout(settings.deadlines.header, connection.head()).await {
+            Ok(Ok(())) => Ok(beginning),
+            Ok(Err(end)) => Err((beginning, end)),
+            Err(_) => Err((beginning, NoHead::Refused(Reason::HeaderTimeout))),
+        }
+    }
+
+    /// Answers a request whose head cannot be let through, and closes.
+    async fn turn_away(
+        &self,
+        mut connection: Connection,
+        client: SocketAddr,
+        beginning: Beginning,
+        reason: Reason,
+    ) {
+        let id = RequestId::next();
+        let answer = answer::raw(reason, id);
+        self.record(&connection, client, beginning, id, reason);
+        let farewell = async {
+            if connection.send(&answer).await.is_ok() {
+                connection.linger().await;
+            }
+        };
+        let _ = timeout(FAREWELL, farewell).await;
+    }
+
+    fn record(
+        &self,
+        connection: &Connection,
+        client: SocketAddr,
+        beginning: Beginning,
+        request_id: RequestId,
+        reason: Reason,
+    ) {
+        let line = framing::readable_request_line(connection.refused_head());
+        self.gateway.telemetry.record(&Record {
+            time: beginning.time,
+            request_id,
+            client: Some(client.ip().to_canonical()),
+            user: None,
+            method: line.map(|(method, _)| method),
+            path: line.map(|(_, target)| path::without_query(target)),
+            outcome: Outcome::of(reason),
+            duration: beginning.instant.elapsed(),
+            upstream_duration: None,
+            peer: None,
+            lookup: None,
+            unlock: None,
+        });
+    }
+}

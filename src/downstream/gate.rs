@@ -1,0 +1,321 @@
+//! A connection that lets through one request at a time, and only one whose framing is clear.
+//!
+//! Pingora reads from the gate, never from the socket. The head it gets has been judged; of what
+//! follows it gets the body and not a byte more. After that the gate stays shut until the answer is
+//! out: pipelined requests wait their turn, a client that leaves does not disturb a call that is
+//! under way, and no time is spent on asking the socket for news.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use pingora::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
+    UniqueID, UniqueIDType, raw_connect::ProxyDigest,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+};
+
+use super::chunked::ChunkScanner;
+use crate::{
+    policy::framing::{self, BodyFraming, HeadScanner},
+    reason::Reason,
+};
+
+/// How much is read from the socket at once.
+const READ_SIZE: usize = 4096;
+
+/// How much of an answer is gathered before it is sent; most fit whole.
+const WRITE_SIZE: usize = 16 * 1024;
+
+/// A client's socket with the bytes that are on their way in and out.
+#[derive(Debug)]
+pub struct Connection {
+    socket: TcpStream,
+    inbox: BytesMut,
+    outbox: BytesMut,
+    /// What of the present request may still be read.
+    due: Due,
+}
+
+/// What of a request has not been handed over yet.
+#[derive(Debug)]
+enum Due {
+    /// Bytes of head, then the body.
+    Head(usize, BodyFraming),
+    /// Bytes of a body of known length.
+    Length(u64),
+    /// The rest of a chunked body.
+    Chunked(ChunkScanner),
+    /// Nothing that could be told from the next request.
+    Broken,
+}
+
+/// Why no request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoHead {
+    /// The client closed the connection between requests.
+    Closed,
+    /// The client closed or broke the connection within a head.
+    Gone,
+    /// A head came that cannot be let through.
+    Refused(Reason),
+}
+
+impl Connection {
+    /// A connection on which no request has come yet.
+    pub fn new(socket: TcpStream) -> Self {
+        Self { socket, inbox: BytesMut::new(), outbox: BytesMut::new(), due: Due::Length(0) }
+    }
+
+    /// Waits for the first byte of the next request.
+    ///
+    /// # Errors
+    /// [`NoHead::Closed`] when the connection ends instead.
+    pub async fn first_byte(&mut self) -> Result<(), NoHead> {
+        if self.inbox.is_empty() {
+            self.inbox.reserve(READ_SIZE);
+            match self.socket.read_buf(&mut self.inbox).await {
+                Ok(0) | Err(_) => return Err(NoHead::Closed),
+                Ok(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the next head whole and judges its framing; what is let through is then read from a [`Gate`].
+    ///
+    /// # Errors
+    /// [`NoHead::Refused`] with the rule it broke, [`NoHead::Gone`] when it did not come whole.
+    pub async fn head(&mut self) -> Result<(), NoHead> {
+        let mut scanner = HeadScanner::default();
+        let range = loop {
+            if let Some(range) = scanner.scan(&self.inbox).map_err(NoHead::Refused)? {
+                break range;
+            }
+            self.inbox.reserve(READ_SIZE);
+            match self.socket.read_buf(&mut self.inbox).await {
+                Ok(0) | Err(_) => return Err(NoHead::Gone),
+                Ok(_) => {}
+            }
+        };
+        let length = range.len();
+        self.inbox.advance(range.start);
+        let head = framing::read(&self.inbox[..length], |_, _| {}).map_err(NoHead::Refused)?;
+        self.due = Due::Head(length, head.body);
+        Ok(())
+    }
+
+    /// The head that [`head`](Self::head) refused, as far as it came.
+    pub fn refused_head(&self) -> &[u8] {
+        &self.inbox
+    }
+
+    /// Whether the whole of the last request has been read.
+    pub fn is_between_requests(&self) -> bool {
+        match &self.due {
+            Due::Length(0) => true,
+            Due::Chunked(scanner) => scanner.is_done(),
+            Due::Head(..) | Due::Length(_) | Due::Broken => false,
+        }
+    }
+
+    /// Sends bytes of the gateway's own.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.write_all(bytes).await
+    }
+
+    /// Ends the connection so that the last answer arrives: the write side first, then, for a while,
+    /// what the client still sends is read and dropped. Closing at once would reset the connection, and
+    /// a reset overtakes the answer.
+    pub async fn linger(mut self) {
+        const MOST: usize = 256 * 1024;
+        if self.socket.shutdown().await.is_err() {
+            return;
+        }
+        let mut dropped = 0;
+        while dropped < MOST {
+            self.inbox.clear();
+            self.inbox.reserve(READ_SIZE);
+            match self.socket.read_buf(&mut self.inbox).await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => dropped += count,
+            }
+        }
+    }
+
+    /// How many bytes at the start of the inbox belong to the present request; counts them as handed over.
+    fn take_due(&mut self, room: usize) -> io::Result<usize> {
+        let available = self.inbox.len().min(room);
+        match &mut self.due {
+            Due::Head(left, body) => {
+                let taken = available.min(*left);
+                *left -= taken;
+                if *left == 0 {
+                    self.due = match *body {
+                        BodyFraming::Length(length) => Due::Length(length),
+                        BodyFraming::Chunked => Due::Chunked(ChunkScanner::default()),
+                    };
+                }
+                Ok(taken)
+            }
+            Due::Length(left) => {
+                let taken = available.min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= taken as u64;
+                Ok(taken)
+            }
+            Due::Chunked(scanner) => scanner.advance(&self.inbox[..available]).map_err(|_| {
+                self.due = Due::Broken;
+                io::ErrorKind::InvalidData.into()
+            }),
+            Due::Broken => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.outbox.is_empty() {
+            match ready!(Pin::new(&mut self.socket).poll_write(cx, &self.outbox))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.outbox.advance(sent),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Where a [`Gate`] leaves its connection when Pingora is done with it, however that went.
+#[derive(Debug, Default)]
+pub struct Home {
+    connection: Mutex<Option<Connection>>,
+    judged: AtomicBool,
+}
+
+impl Home {
+    /// Takes the connection back, if it has come home.
+    pub fn take(&self) -> Option<Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Notes that the present request has got past Pingora's own parser.
+    pub fn judged(&self) {
+        self.judged.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the last request got past Pingora's own parser; forgets it.
+    pub fn was_judged(&self) -> bool {
+        self.judged.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// The one request that Pingora may read, and the way back for its answer.
+#[derive(Debug)]
+pub struct Gate {
+    /// There until the gate is dropped.
+    connection: Option<Connection>,
+    home: Arc<Home>,
+}
+
+impl Gate {
+    /// Opens a gate for the request whose head has been read.
+    pub fn new(connection: Connection, home: Arc<Home>) -> Self {
+        Self { connection: Some(connection), home }
+    }
+
+    fn connection(&mut self) -> &mut Connection {
+        self.connection.as_mut().expect("a gate has its connection until it is dropped")
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        *self.home.connection.lock().unwrap_or_else(PoisonError::into_inner) = self.connection.take();
+    }
+}
+
+impl AsyncRead for Gate {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let connection = self.get_mut().connection();
+        if connection.is_between_requests() {
+            return Poll::Pending;
+        }
+        if connection.inbox.is_empty() {
+            connection.inbox.reserve(READ_SIZE);
+            let Connection { socket, inbox, .. } = connection;
+            let reading = std::pin::pin!(socket.read_buf(inbox));
+            if ready!(reading.poll(cx))? == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let taken = connection.take_due(into.remaining())?;
+        into.put_slice(&connection.inbox[..taken]);
+        connection.inbox.advance(taken);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Gate {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let connection = self.get_mut().connection();
+        if connection.outbox.len() + bytes.len() > WRITE_SIZE {
+            ready!(connection.poll_send(cx))?;
+        }
+        let taken = bytes.len().min(WRITE_SIZE);
+        connection.outbox.extend_from_slice(&bytes[..taken]);
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().connection().poll_send(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().connection().poll_send(cx)
+    }
+}
+
+/// The write side is shut only when the connection lingers.
+#[async_trait]
+impl Shutdown for Gate {
+    async fn shutdown(&mut self) {}
+}
+
+impl UniqueID for Gate {
+    fn id(&self) -> UniqueIDType {
+        0
+    }
+}
+
+impl Ssl for Gate {}
+
+impl Peek for Gate {}
+
+impl GetTimingDigest for Gate {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Gate {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for Gate {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        None
+    }
+}

@@ -1,0 +1,165 @@
+//! What the gateway answers by itself: problem documents (RFC 9457) and the fields beside them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{StatusCode, header};
+use pingora::{Result, http::ResponseHeader, proxy::Session};
+use serde::Serialize;
+
+use super::{REQUEST_ID, Request, extract};
+use crate::{
+    config::Settings,
+    outcome::RequestId,
+    quota::{Balance, Exhausted},
+    reason::Reason,
+};
+
+/// After which a call that found no room or no peer may come again.
+const RETRY_SOON: Duration = Duration::from_secs(1);
+
+/// A problem document.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    request_id: &'a str,
+}
+
+/// Answers a request that was refused, and leaves its connection usable where that is safe.
+pub(super) async fn refuse(
+    session: &mut Session,
+    request: &Request,
+    reason: Reason,
+    settings: &Settings,
+) -> Result<()> {
+    let unread = !session.is_body_done();
+    let is_body_at_fault =
+        matches!(reason, Reason::BodyTooLarge | Reason::BodyTimeout | Reason::BodyMalformed);
+    let is_unsafe = is_body_at_fault
+        || extract::awaits_continue(session)
+        || declares_more(session, settings.policy.max_body);
+    let closes = unread && is_unsafe;
+    if closes {
+        session.set_keepalive(None);
+    } else {
+        session.set_close_on_response_before_downstream_finish(false);
+    }
+    write(session, request, reason).await?;
+    if unread && !closes && !extract::drain(session, settings.policy.max_body, settings.deadlines.body).await
+    {
+        session.set_keepalive(None);
+    }
+    Ok(())
+}
+
+/// Answers a request that was admitted and then failed; Pingora closes its connection.
+pub(super) async fn fail(session: &mut Session, request: &Request, reason: Reason) -> Result<()> {
+    session.set_keepalive(None);
+    write(session, request, reason).await
+}
+
+async fn write(session: &mut Session, request: &Request, reason: Reason) -> Result<()> {
+    let Some(status) = reason.face().status else {
+        return Ok(());
+    };
+    let mut id = [0; 36];
+    let body = problem(reason, status, request.id.encode(&mut id));
+    let mut response = head(reason, status, request.id, body.len())?;
+    if let Some(Err(exhausted)) = &request.quota {
+        response.insert_header(header::RETRY_AFTER, whole_seconds(exhausted.retry_after))?;
+    }
+    mark(&mut response, request)?;
+    session.write_response_header(Box::new(response), false).await?;
+    session.write_response_body(Some(body), true).await
+}
+
+/// Whether the declared body is longer than what is drained.
+fn declares_more(session: &Session, max_body: usize) -> bool {
+    let length = session.req_header().headers.get(header::CONTENT_LENGTH);
+    length
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok())
+        .is_some_and(|length| length > max_body as u64)
+}
+
+/// Sets the fields that every answer to a request has, the upstream's included.
+pub(super) fn mark(response: &mut ResponseHeader, request: &Request) -> Result<()> {
+    let mut id = [0; 36];
+    response.insert_header(REQUEST_ID, request.id.encode(&mut id))?;
+    let balance = match &request.quota {
+        Some(Ok(balance) | Err(Exhausted { balance, .. })) => balance,
+        None => return Ok(()),
+    };
+    let Balance { quota, remaining, whole_in } = balance;
+    let window = whole_seconds(quota.window());
+    response.insert_header("ratelimit-policy", format!("\"user\";q={};w={window}", quota.burst))?;
+    response.insert_header("ratelimit", format!("\"user\";r={remaining};t={}", whole_seconds(*whole_in)))?;
+    Ok(())
+}
+
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+fn head(reason: Reason, status: StatusCode, id: RequestId, length: usize) -> Result<ResponseHeader> {
+    let mut response = ResponseHeader::build(status, Some(10))?;
+    response.insert_header(header::CONTENT_TYPE, "application/problem+json")?;
+    response.insert_header(header::CONTENT_LENGTH, length)?;
+    response.insert_header(header::CACHE_CONTROL, "no-store")?;
+    let mut buffer = [0; 36];
+    response.insert_header(REQUEST_ID, id.encode(&mut buffer))?;
+    match status {
+        StatusCode::METHOD_NOT_ALLOWED => response.insert_header(header::ALLOW, "PATCH")?,
+        StatusCode::UNAUTHORIZED => {
+            response.insert_header(header::WWW_AUTHENTICATE, "ApiKey realm=\"n4n\"")?
+        }
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            response.insert_header("accept-patch", "application/x-www-form-urlencoded")?;
+        }
+        StatusCode::SERVICE_UNAVAILABLE => {
+            response.insert_header(header::RETRY_AFTER, whole_seconds(RETRY_SOON))?;
+        }
+        _ => debug_assert_ne!(reason, Reason::MethodNotAllowed),
+    }
+    Ok(response)
+}
+
+fn problem(reason: Reason, status: StatusCode, request_id: &str) -> Bytes {
+    let face = reason.face();
+    let problem = Problem {
+        r#type: format!("urn:n4n-gateway:{}", face.code),
+        title: face.title,
+        status: status.as_u16(),
+        detail: face.detail,
+        code: face.code,
+        request_id,
+    };
+    serde_json::to_vec(&problem).unwrap_or_default().into()
+}
+
+/// The whole answer to a request whose head never reached Pingora, as bytes; the connection closes.
+pub fn raw(reason: Reason, id: RequestId) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let Some(status) = reason.face().status else {
+        return bytes;
+    };
+    let mut buffer = [0; 36];
+    let body = problem(reason, status, id.encode(&mut buffer));
+    let Ok(response) = head(reason, status, id, body.len()) else {
+        return bytes;
+    };
+    let phrase = status.canonical_reason().unwrap_or_default();
+    bytes.extend_from_slice(format!("HTTP/1.1 {} {phrase}\r\n", status.as_u16()).as_bytes());
+    for (name, value) in &response.headers {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"connection: close\r\n\r\n");
+    bytes.extend_from_slice(&body);
+    bytes
+}

@@ -1,0 +1,123 @@
+//! What goes upstream: the canonical call, or another path's request made the gateway's own.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderName, HeaderValue, Version, header};
+use pingora::{
+    Result,
+    http::RequestHeader,
+    proxy::Session,
+    upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy},
+};
+
+use super::{REQUEST_ID, Request};
+use crate::{
+    config::{Settings, Upstream},
+    policy::{Call, fields::fold_alike, path},
+};
+
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+
+/// The caller's own fields that are forwarded with an unlock call.
+const FORWARDED: [HeaderName; 5] = [
+    header::ACCEPT,
+    header::ACCEPT_LANGUAGE,
+    header::USER_AGENT,
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
+
+/// Fields by which a client could claim to have been forwarded; the gateway alone may say so.
+const CLAIMS: [&str; 7] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-port",
+    "x-forwarded-server",
+    "x-real-ip",
+];
+
+/// The peer at an address, with the configured limits.
+pub(super) fn peer(address: SocketAddr, upstream: &Upstream) -> HttpPeer {
+    let mut peer = HttpPeer::new(address, false, String::new());
+    let options = &mut peer.options;
+    options.connection_timeout = Some(upstream.connect_timeout);
+    options.total_connection_timeout = Some(upstream.connect_timeout);
+    options.read_timeout = Some(upstream.response_timeout);
+    options.write_timeout = Some(upstream.response_timeout);
+    options.idle_timeout = Some(upstream.idle_timeout);
+    options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+    peer
+}
+
+/// What the gateway says of where a request came from.
+pub(super) struct Forwarding<'a> {
+    upstream_host: &'a str,
+    client: Option<IpAddr>,
+    downstream_host: Option<HeaderValue>,
+    request_id: String,
+}
+
+impl<'a> Forwarding<'a> {
+    pub(super) fn of(request: &Request, session: &Session, settings: &'a Settings) -> Self {
+        Self {
+            upstream_host: &settings.upstream.host,
+            client: request.client,
+            downstream_host: session.req_header().headers.get(header::HOST).cloned(),
+            request_id: request.id.to_string(),
+        }
+    }
+
+    /// The one form in which a call reaches n4n.
+    pub(super) fn canonical(
+        self,
+        call: &Call,
+        original: &RequestHeader,
+        forward_headers: &[HeaderName],
+    ) -> Result<RequestHeader> {
+        let mut canonical = RequestHeader::build("PATCH", path::UNLOCK.as_bytes(), Some(16))?;
+        canonical.set_version(Version::HTTP_11);
+        self.introduce(&mut canonical)?;
+        canonical.insert_header("api-key", call.credentials.key.as_value())?;
+        canonical.insert_header("api-username", call.credentials.username.as_value())?;
+        canonical.insert_header(header::CONTENT_TYPE, FORM)?;
+        canonical.insert_header(header::CONTENT_LENGTH, call.canonical_body.len())?;
+        for name in FORWARDED.iter().chain(forward_headers) {
+            for value in original.headers.get_all(name) {
+                canonical.append_header(name.clone(), value)?;
+            }
+        }
+        Ok(canonical)
+    }
+
+    /// Makes another path's request speak for the gateway.
+    pub(super) fn amend(self, upstream: &mut RequestHeader) -> Result<()> {
+        let claims: Vec<_> = upstream
+            .headers
+            .keys()
+            .filter(|name| CLAIMS.iter().any(|claim| fold_alike(name.as_str(), claim)))
+            .cloned()
+            .collect();
+        for claim in claims {
+            upstream.remove_header(&claim);
+        }
+        let target = String::from_utf8_lossy(upstream.raw_path()).into_owned();
+        upstream.set_raw_path(path::origin_form(&target).as_bytes())?;
+        self.introduce(upstream)
+    }
+
+    /// Sets the fields that every forwarded request has.
+    fn introduce(self, upstream: &mut RequestHeader) -> Result<()> {
+        upstream.insert_header(header::HOST, self.upstream_host)?;
+        upstream.insert_header(REQUEST_ID, self.request_id)?;
+        if let Some(client) = self.client {
+            upstream.insert_header("x-forwarded-for", client.to_string())?;
+        }
+        upstream.insert_header("x-forwarded-proto", "http")?;
+        if let Some(host) = self.downstream_host {
+            upstream.insert_header("x-forwarded-host", host)?;
+        }
+        Ok(())
+    }
+}

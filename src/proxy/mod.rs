@@ -1,0 +1,318 @@
+//! Pingora's callbacks: they translate between its session and the gateway's own terms, and decide
+//! nothing.
+
+pub mod answer;
+mod context;
+mod extract;
+mod forward;
+mod reading;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header;
+use pingora::{
+    Error, ErrorSource, Result,
+    http::{RequestHeader, ResponseHeader},
+    proxy::{FailToProxy, ProxyHttp, Session},
+    upstreams::peer::HttpPeer,
+};
+
+pub use context::{Arrival, Request};
+
+use crate::{
+    config::Settings,
+    outcome::{Outcome, Record},
+    policy::{Call, Head, Route, path},
+    quota::Ledger,
+    reason::Reason,
+    telemetry::Telemetry,
+    upstream::{Peers, fault},
+};
+use context::{InFlight, Passage, State};
+use reading::AnswerReader;
+
+/// Everything that judging and forwarding need, shared by all requests.
+#[derive(Debug)]
+pub struct Gateway {
+    /// What the gateway was told.
+    pub settings: Settings,
+    /// Every user's account.
+    pub ledger: Ledger,
+    /// The n4n hosts.
+    pub peers: Peers,
+    /// Where records go.
+    pub telemetry: Telemetry,
+    /// Calls admitted and not yet answered.
+    pub in_flight: AtomicUsize,
+}
+
+/// The gateway as one worker's Pingora holds it.
+#[derive(Debug, Clone)]
+pub struct Handle(pub Arc<Gateway>);
+
+impl Gateway {
+    /// Judges a request and makes it ready to go: the order of the contract's table, on one screen.
+    async fn admit(
+        self: &Arc<Self>,
+        session: &mut Session,
+        request: &mut Request,
+    ) -> Result<Passage, Reason> {
+        let policy = &self.settings.policy;
+        let route = policy.judge_head(&head_of(session))?;
+        let call = match route {
+            Route::Other => None,
+            Route::Unlock(credentials) => {
+                request.credentials = Some(credentials.clone());
+                let body = extract::body(session, policy.max_body, self.settings.deadlines.body).await?;
+                let call = policy.judge_body(credentials, &body)?;
+                request.lookup = Some(call.lookup.key);
+                Some(call)
+            }
+        };
+        let slot = InFlight::take(self).ok_or(Reason::Overloaded)?;
+        let turns = self.peers.turns();
+        if turns.is_empty() {
+            return Err(Reason::UpstreamUnavailable);
+        }
+        if let Some(call) = &call {
+            request.spend(&self.ledger, call)?;
+        }
+        Ok(Passage::new(call, turns, slot))
+    }
+
+    /// Brings the gauges up to date that are read off rather than counted along.
+    pub fn update_gauges(&self) {
+        let metrics = &self.telemetry.metrics;
+        let signed = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        metrics.in_flight.set(signed(self.in_flight.load(Ordering::Relaxed)));
+        metrics.quota_users.set(signed(self.ledger.remembered()));
+        metrics.quota_evictions.inc_by(self.ledger.forgotten().saturating_sub(metrics.quota_evictions.get()));
+    }
+
+    /// Ends a request: one record for metrics and log.
+    fn record(&self, session: &Session, request: &Request, outcome: Outcome) {
+        let head = head_of(session);
+        let passage = request.passage.as_ref();
+        self.telemetry.record(&Record {
+            time: request.beginning.time,
+            request_id: request.id,
+            client: request.client,
+            user: request.credentials.as_ref().map(|credentials| credentials.username.as_str()),
+            method: Some(head.method),
+            path: Some(path::without_query(head.target)),
+            outcome,
+            duration: request.beginning.instant.elapsed(),
+            upstream_duration: passage.and_then(Passage::upstream_duration),
+            peer: passage.and_then(|passage| passage.peer),
+            lookup: request.lookup,
+            unlock: passage.and_then(Passage::unlock_result),
+        });
+    }
+}
+
+fn head_of(session: &Session) -> Head<'_> {
+    let header = session.req_header();
+    Head {
+        method: header.method.as_str(),
+        target: str::from_utf8(header.raw_path()).unwrap_or_default(),
+        fields: &header.headers,
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Handle {
+    type CTX = Request;
+
+    fn new_ctx(&self) -> Request {
+        Request::new()
+    }
+
+    /// Each request, also a connection's first, comes with word of how it arrived.
+    fn on_connection_reuse(
+        &self,
+        session: &mut Session,
+        request: &mut Request,
+        arrival: Box<dyn std::any::Any + Send + Sync>,
+    ) {
+        if let Ok(arrival) = arrival.downcast::<Arrival>() {
+            request.arrived(*arrival);
+        }
+        session.set_ignore_info_resp(true);
+    }
+
+    async fn request_filter(&self, session: &mut Session, request: &mut Request) -> Result<bool> {
+        match self.0.admit(session, request).await {
+            Ok(passage) => {
+                request.passage = Some(passage);
+                Ok(false)
+            }
+            Err(reason) => {
+                request.state = State::Refused(reason);
+                answer::refuse(session, request, reason, &self.0.settings).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, request: &mut Request) -> Result<Box<HttpPeer>> {
+        let passage = request.passage()?;
+        let Some(address) = passage.turns.next() else {
+            return Err(Error::new_up(pingora::ErrorType::ConnectNoRoute));
+        };
+        passage.peer = Some(address);
+        Ok(Box::new(forward::peer(address, &self.0.settings.upstream)))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        request: &mut Request,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        // Nothing has been sent yet, so another peer may be tried.
+        let others = request.passage.as_ref().is_some_and(|passage| !passage.turns.is_empty());
+        error.set_retry(others);
+        error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        _reused: bool,
+        _: &HttpPeer,
+        _: std::os::fd::RawFd,
+        _: Option<&pingora::protocols::Digest>,
+        request: &mut Request,
+    ) -> Result<()> {
+        request.passage()?.connected();
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream: &mut RequestHeader,
+        request: &mut Request,
+    ) -> Result<()> {
+        let settings = &self.0.settings;
+        let forwarding = forward::Forwarding::of(request, session, settings);
+        match request.passage()?.call.as_ref() {
+            Some(call) => {
+                *upstream = forwarding.canonical(call, session.req_header(), &settings.forward_headers)?
+            }
+            None => forwarding.amend(upstream)?,
+        }
+        Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        request: &mut Request,
+    ) -> Result<()> {
+        if let Some(Call { canonical_body, .. }) = request.passage()?.call.as_ref() {
+            // Whatever stood in the request's body, n4n gets the judged pair and nothing else.
+            *body = Some(if end_of_stream { canonical_body.clone() } else { Bytes::new() });
+        }
+        Ok(())
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        _: &mut Session,
+        mut error: Box<Error>,
+        _: &mut Request,
+        _client_reused: bool,
+    ) -> Box<Error> {
+        // Bytes may have been written, and what n4n made of them is unknown: never send them again.
+        error.set_retry(false);
+        error
+    }
+
+    async fn response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        request: &mut Request,
+    ) -> Result<()> {
+        let passage = request.passage()?;
+        passage.answered();
+        if passage.call.is_some() {
+            passage.answer = Some(AnswerReader::of(response));
+        }
+        answer::mark(response, request)?;
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        request: &mut Request,
+    ) -> Result<Option<std::time::Duration>> {
+        if let (Some(reader), Some(bytes)) = (request.passage()?.answer.as_mut(), body.as_ref()) {
+            reader.read(bytes);
+        }
+        Ok(None)
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        request: &mut Request,
+    ) -> FailToProxy {
+        let unanswered = FailToProxy { error_code: 0, can_reuse_downstream: false };
+        if session.response_written().is_some() || matches!(request.state, State::Refused(_)) {
+            return unanswered;
+        }
+        if *error.esource() == ErrorSource::Downstream {
+            return unanswered;
+        }
+        let forwarded = request.passage.as_ref().is_some_and(Passage::is_connected);
+        let reason = fault::reason(error, forwarded);
+        tracing::warn!(
+            request_id = %request.id,
+            peer = ?request.passage.as_ref().and_then(|passage| passage.peer),
+            code = reason.code(),
+            cause = error.etype().as_str(),
+            "a call failed"
+        );
+        request.state = State::Refused(reason);
+        match answer::fail(session, request, reason).await {
+            Ok(()) => FailToProxy {
+                error_code: reason.face().status.map_or(0, |status| status.as_u16()),
+                can_reuse_downstream: false,
+            },
+            Err(_) => unanswered,
+        }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, request: &mut Request) {
+        let answered = session.response_written().map(|response| response.status.as_u16());
+        let outcome = match (request.state, answered, error) {
+            (State::Refused(reason), _, _) => Outcome::of(reason),
+            (State::Open, Some(status), _) => Outcome::Forwarded { status },
+            (State::Open, None, _) => Outcome::Abandoned,
+        };
+        self.0.record(session, request, outcome);
+    }
+
+    /// What fails is told once, in [`fail_to_proxy`](Self::fail_to_proxy), and never with a request's bytes.
+    fn suppress_error_log(&self, _: &Session, _: &Request, _: &Error) -> bool {
+        true
+    }
+}
+
+/// Fields the gateway sets on every answer and every forwarded call.
+pub(crate) const REQUEST_ID: header::HeaderName = header::HeaderName::from_static("x-request-id");

@@ -1,0 +1,363 @@
+//! The process: it opens the listeners, starts the workers, and ends when it is told to.
+
+use std::{
+    fmt,
+    future::pending,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use governor::clock::MonotonicClock;
+use pingora::{proxy::http_proxy, server::configuration::ServerConf};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    runtime::{self, Runtime},
+    signal::unix::{SignalKind, signal},
+    sync::{Notify, watch},
+    time::{interval, sleep, timeout},
+};
+
+use crate::{
+    admin,
+    config::Settings,
+    downstream::connection::Service,
+    proxy::{Gateway, Handle},
+    quota::Ledger,
+    telemetry::{Telemetry, access_log::AccessLog, metrics::Metrics},
+    upstream::{Peers, peers::LOOKUP_EVERY},
+};
+
+/// Connections that may wait to be accepted, per listener.
+const BACKLOG: u32 = 4096;
+
+/// How often idle users are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+
+/// How long accepting pauses when the process is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where the process is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Not accepting yet.
+    Starting,
+    /// Accepting.
+    Serving,
+    /// Accepting no more, finishing what is in flight.
+    Draining,
+}
+
+/// Why the gateway could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A log file cannot be opened.
+    #[error("cannot open the access log: {0}")]
+    AccessLog(io::Error),
+    /// A runtime, thread or signal handler cannot be had.
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+}
+
+/// A gateway that listens, ready to be run.
+pub struct Server {
+    gateway: Arc<Gateway>,
+    control: Runtime,
+    listeners: Vec<TcpListener>,
+    admin: TcpListener,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("listeners", &self.listeners).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Opens what the settings name: log files and listeners.
+    ///
+    /// # Errors
+    /// What cannot be opened.
+    pub fn open(settings: Settings) -> Result<Self, Error> {
+        let control = runtime::Builder::new_current_thread().enable_all().build()?;
+        let metrics = Metrics::new(settings.users.iter().map(|user| user.name.as_str()));
+        let access_log = AccessLog::open(&settings.log.access, metrics.access_log_dropped.clone())
+            .map_err(Error::AccessLog)?;
+        let _entered = control.enter();
+        let listeners =
+            settings.listen.http.iter().map(|&address| listen(address)).collect::<Result<_, _>>()?;
+        let admin = listen(settings.listen.admin)?;
+        let listed = settings.users.iter().map(|user| (user.name.as_str(), user.quota));
+        let gateway = Arc::new(Gateway {
+            ledger: Ledger::open(settings.quota, listed, &MonotonicClock),
+            peers: Peers::new(&settings.upstream.peers),
+            telemetry: Telemetry { metrics, access_log },
+            in_flight: AtomicUsize::new(0),
+            settings,
+        });
+        drop(_entered);
+        Ok(Self { gateway, control, listeners, admin })
+    }
+
+    /// Where it listens for calls.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// Where the admin listener is.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn admin_address(&self) -> io::Result<SocketAddr> {
+        self.admin.local_addr()
+    }
+
+    /// Serves until a signal ends it, `beside` running along.
+    ///
+    /// # Errors
+    /// When a thread or signal handler cannot be had.
+    pub fn run(self, beside: impl Future<Output = ()>) -> Result<(), Error> {
+        let Self { gateway, control, listeners, admin } = self;
+        for listener in &listeners {
+            tracing::info!(http = %listener.local_addr()?, "listening");
+        }
+        tracing::info!(admin = %admin.local_addr()?, "listening");
+        let (phase, phases) = watch::channel(Phase::Starting);
+        let (draining, drain) = watch::channel(false);
+        let open = Arc::new(OpenConnections::default());
+        let listeners = listeners.into_iter().map(TcpListener::into_std).collect::<io::Result<Vec<_>>>()?;
+        let result = control.block_on(async {
+            gateway.peers.look_up().await;
+            for number in 0..gateway.settings.listen.threads.get() {
+                let listeners =
+                    listeners.iter().map(std::net::TcpListener::try_clone).collect::<io::Result<_>>()?;
+                let worker =
+                    Worker { gateway: gateway.clone(), listeners, open: open.clone(), drain: drain.clone() };
+                thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
+            }
+            drop(listeners);
+            phase.send_replace(Phase::Serving);
+            tracing::info!("ready");
+            let ended = tokio::select! {
+                ended = signalled() => ended?,
+                () = housekeeping(&gateway) => Ended::AtOnce,
+                served = admin::serve(admin, gateway.clone(), phases) => {
+                    served?;
+                    Ended::AtOnce
+                }
+                () = async { beside.await; pending().await } => Ended::AtOnce,
+                () = async {
+                    // The admin listener stays until the process ends, so that readiness can be seen to go.
+                    wait_for_terminate().await;
+                    phase.send_replace(Phase::Draining);
+                    draining.send_replace(true);
+                    drained(&gateway, &open).await;
+                } => Ended::Drained,
+            };
+            tracing::info!(?ended, "stopped");
+            Ok(())
+        });
+        if let Some(log) = &gateway.telemetry.access_log {
+            log.close();
+        }
+        result
+    }
+}
+
+/// How serving came to its end.
+#[derive(Debug, Clone, Copy)]
+enum Ended {
+    /// By SIGINT.
+    AtOnce,
+    /// By SIGTERM, nothing in flight any more or the time for it over.
+    Drained,
+}
+
+async fn signalled() -> io::Result<Ended> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    interrupt.recv().await;
+    Ok(Ended::AtOnce)
+}
+
+async fn wait_for_terminate() {
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            terminate.recv().await;
+        }
+        Err(error) => {
+            tracing::error!(%error, "SIGTERM cannot be received");
+            pending().await
+        }
+    }
+}
+
+/// Waits until no connection is left, or no longer than that may take.
+async fn drained(gateway: &Gateway, open: &OpenConnections) {
+    let within = gateway.settings.listen.drain_timeout;
+    tracing::info!(connections = open.count(), "draining");
+    if timeout(within, open.none()).await.is_err() {
+        tracing::warn!(connections = open.count(), "draining took too long; what is left is cut");
+    }
+}
+
+/// What goes on beside the requests, for as long as the process lives.
+async fn housekeeping(gateway: &Gateway) {
+    let names = async {
+        if gateway.peers.are_literal() {
+            pending().await
+        }
+        let mut lookups = interval(LOOKUP_EVERY);
+        loop {
+            lookups.tick().await;
+            gateway.peers.look_up().await;
+        }
+    };
+    let idle_users = async {
+        let mut sweeps = interval(FORGET_EVERY);
+        loop {
+            sweeps.tick().await;
+            gateway.ledger.forget_idle();
+        }
+    };
+    tokio::select! {
+        () = names => {}
+        () = idle_users => {}
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    let open = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    open().map_err(|source| Error::Listen { address, source })
+}
+
+/// How many connections are open, over all workers.
+#[derive(Debug, Default)]
+struct OpenConnections {
+    count: AtomicUsize,
+    closed: Notify,
+}
+
+impl OpenConnections {
+    fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Waits until there are none.
+    async fn none(&self) {
+        loop {
+            let closed = self.closed.notified();
+            if self.count() == 0 {
+                return;
+            }
+            closed.await;
+        }
+    }
+}
+
+/// One connection's place among those allowed, given back when dropped.
+struct Place {
+    open: Arc<OpenConnections>,
+    gateway: Arc<Gateway>,
+}
+
+impl Place {
+    fn take(open: &Arc<OpenConnections>, gateway: &Arc<Gateway>) -> Option<Self> {
+        let before = open.count.fetch_add(1, Ordering::AcqRel);
+        gateway.telemetry.metrics.connections.inc();
+        let place = Self { open: open.clone(), gateway: gateway.clone() };
+        (before < gateway.settings.listen.max_connections).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.gateway.telemetry.metrics.connections.dec();
+        if self.open.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.open.closed.notify_waiters();
+        }
+    }
+}
+
+/// One thread with a runtime of its own: a request stays where its connection was accepted.
+struct Worker {
+    gateway: Arc<Gateway>,
+    listeners: Vec<std::net::TcpListener>,
+    open: Arc<OpenConnections>,
+    drain: watch::Receiver<bool>,
+}
+
+impl Worker {
+    fn run(self) {
+        let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "a worker cannot start");
+                return;
+            }
+        };
+        runtime.block_on(async {
+            let conf = Arc::new(ServerConf { threads: 1, ..ServerConf::default() });
+            let service = Service {
+                proxy: Arc::new(http_proxy(&conf, Handle(self.gateway.clone()))),
+                gateway: self.gateway.clone(),
+                draining: self.drain.clone(),
+            };
+            for listener in self.listeners {
+                match TcpListener::from_std(listener) {
+                    Ok(listener) => {
+                        tokio::spawn(accept(listener, service.clone(), self.open.clone()));
+                    }
+                    Err(error) => tracing::error!(%error, "a worker cannot listen"),
+                }
+            }
+            // Connections go on while draining; the process ends when the control thread says so.
+            pending::<()>().await;
+        });
+    }
+}
+
+async fn accept(listener: TcpListener, service: Service, open: Arc<OpenConnections>) {
+    let mut draining = service.draining.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = draining.wait_for(|draining| *draining) => return,
+        };
+        match accepted {
+            Ok((socket, client)) => {
+                if let Some(place) = Place::take(&open, &service.gateway) {
+                    tokio::spawn(serve(service.clone(), socket, client, place));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(service: Service, socket: TcpStream, client: SocketAddr, place: Place) {
+    if socket.set_nodelay(true).is_ok() {
+        service.serve(socket, client).await;
+    }
+    drop(place);
+}

@@ -1,0 +1,203 @@
+//! Every metric: its name, help, labels and buckets, and the handles they are counted by.
+//!
+//! All series are made here, once, so that counting is an addition and no label ever takes a value
+//! that a caller chooses.
+
+use std::collections::HashMap;
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+use crate::{
+    outcome::{Outcome, Record, UnlockResult},
+    reason::Reason,
+};
+
+/// From a gateway that answers by itself in microseconds to a PHP that takes its time; seconds.
+const BUCKETS: [f64; 17] = [
+    0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    10.0, 30.0,
+];
+
+/// Classes of status, by the first digit; `none` where nothing was answered.
+const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The user label of everyone who is not listed.
+const OTHER: &str = "other";
+
+/// All metrics of one gateway.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// By class of the status n4n answered.
+    forwarded: [IntCounter; STATUS_CLASSES.len()],
+    /// By reason.
+    ended: [IntCounter; Reason::ALL.len()],
+    durations: [Histogram; Outcome::LABELS.len()],
+    upstream_duration: Histogram,
+    unlocks: [IntCounter; UnlockResult::LABELS.len()],
+    users: HashMap<Box<str>, [IntCounter; Outcome::LABELS.len()]>,
+    other_users: [IntCounter; Outcome::LABELS.len()],
+    /// Calls admitted and not yet answered.
+    pub in_flight: IntGauge,
+    /// Client connections open.
+    pub connections: IntGauge,
+    /// Access log lines that could not be written in time.
+    pub access_log_dropped: IntCounter,
+    /// Times the quota table forgot an idle user.
+    pub quota_evictions: IntCounter,
+    /// Unlisted users whose quota is remembered.
+    pub quota_users: IntGauge,
+}
+
+impl Metrics {
+    /// Makes every series; `listed` are the users that have their own.
+    pub fn new<'a>(listed: impl IntoIterator<Item = &'a str>) -> Self {
+        let registry = Registry::new();
+        let make = Maker(&registry);
+        let requests = make.counters(
+            "requests_total",
+            "Requests, by how they ended, the contract's code and the class of the answer's status.",
+            &["outcome", "code", "status_class"],
+        );
+        let durations = make.histograms(
+            "request_duration_seconds",
+            "Time from a request's first byte to its end, by how it ended.",
+            &["outcome"],
+        );
+        let upstream_duration = make.histograms(
+            "upstream_duration_seconds",
+            "Time from the last byte sent to n4n to the header of its answer.",
+            &[],
+        );
+        let unlocks =
+            make.counters("unlocks_total", "Forwarded calls, by what n4n made of them.", &["result"]);
+        let user_requests = make.counters(
+            "user_requests_total",
+            "Requests by listed user and how they ended; everyone else is `other`.",
+            &["user", "outcome"],
+        );
+        let build_info = make.gauges("build_info", "The running version; always 1.", &["version"]);
+        gauge(&build_info, &[env!("CARGO_PKG_VERSION")]).set(1);
+        let by_outcome =
+            |user: &str| Outcome::LABELS.map(|outcome| counter(&user_requests, &[user, outcome]));
+        #[cfg(target_os = "linux")]
+        register(&registry, prometheus::process_collector::ProcessCollector::for_self());
+        Self {
+            forwarded: STATUS_CLASSES.map(|class| counter(&requests, &["forwarded", "ok", class])),
+            ended: Reason::ALL.map(|reason| {
+                let outcome = Outcome::of(reason);
+                counter(
+                    &requests,
+                    &[outcome.label(), reason.code(), STATUS_CLASSES[class_of(outcome.status())]],
+                )
+            }),
+            durations: Outcome::LABELS.map(|outcome| histogram(&durations, &[outcome])),
+            upstream_duration: histogram(&upstream_duration, &[]),
+            unlocks: UnlockResult::LABELS.map(|result| counter(&unlocks, &[result])),
+            users: listed.into_iter().map(|user| (user.into(), by_outcome(user))).collect(),
+            other_users: by_outcome(OTHER),
+            in_flight: make.gauge("in_flight", "Calls admitted and not yet answered."),
+            connections: make.gauge("connections", "Client connections open."),
+            access_log_dropped: make.counter(
+                "access_log_dropped_total",
+                "Access log lines dropped because the writer could not keep up.",
+            ),
+            quota_evictions: make
+                .counter("quota_evictions_total", "Idle users forgotten, their quota whole again."),
+            quota_users: make.gauge("quota_users", "Unlisted users whose quota is remembered."),
+            registry,
+        }
+    }
+
+    /// Counts a request that has ended.
+    pub fn record(&self, record: &Record<'_>) {
+        let outcome = record.outcome;
+        match outcome.reason() {
+            None => self.forwarded[class_of(outcome.status())].inc(),
+            Some(reason) => self.ended[reason as usize].inc(),
+        }
+        self.durations[outcome.index()].observe(record.duration.as_secs_f64());
+        if let Some(duration) = record.upstream_duration {
+            self.upstream_duration.observe(duration.as_secs_f64());
+        }
+        if let Some(unlock) = record.unlock {
+            self.unlocks[unlock.index()].inc();
+        }
+        let counters = record.user.and_then(|user| self.users.get(user)).unwrap_or(&self.other_users);
+        counters[outcome.index()].inc();
+    }
+
+    /// Everything, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// Those of the encoder, a defect.
+    pub fn encode(&self) -> prometheus::Result<Vec<u8>> {
+        let mut text = Vec::with_capacity(32 * 1024);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+fn class_of(status: Option<u16>) -> usize {
+    status.map_or(0, |status| usize::from(status / 100)).min(STATUS_CLASSES.len() - 1)
+}
+
+/// Makes metrics and registers them under the gateway's prefix.
+struct Maker<'a>(&'a Registry);
+
+const DEFINITION: &str = "metric names and labels are constants, valid and used once";
+
+fn register(registry: &Registry, collector: impl prometheus::core::Collector + 'static) {
+    registry.register(Box::new(collector)).expect(DEFINITION);
+}
+
+impl Maker<'_> {
+    fn opts(name: &str, help: &str) -> Opts {
+        Opts::new(name, help).namespace("n4n_gateway")
+    }
+
+    fn add<T: prometheus::core::Collector + Clone + 'static>(&self, metric: prometheus::Result<T>) -> T {
+        let metric = metric.expect(DEFINITION);
+        register(self.0, metric.clone());
+        metric
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.add(IntCounter::with_opts(Self::opts(name, help)))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.add(IntGauge::with_opts(Self::opts(name, help)))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.add(IntCounterVec::new(Self::opts(name, help), labels))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.add(IntGaugeVec::new(Self::opts(name, help), labels))
+    }
+
+    fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+        let opts = HistogramOpts { common_opts: Self::opts(name, help), buckets: BUCKETS.to_vec() };
+        self.add(HistogramVec::new(opts, labels))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the only home of label strings")]
+fn counter(counters: &IntCounterVec, labels: &[&str]) -> IntCounter {
+    counters.with_label_values(labels)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the only home of label strings")]
+fn gauge(gauges: &IntGaugeVec, labels: &[&str]) -> IntGauge {
+    gauges.with_label_values(labels)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the only home of label strings")]
+fn histogram(histograms: &HistogramVec, labels: &[&str]) -> Histogram {
+    histograms.with_label_values(labels)
+}

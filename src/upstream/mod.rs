@@ -1,0 +1,6 @@
+//! The n4n hosts: which one a call goes to, and what it means when that fails.
+
+pub mod fault;
+pub mod peers;
+
+pub use peers::Peers;

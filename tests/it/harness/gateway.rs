@@ -1,0 +1,227 @@
+//! The gateway as operators run it: a process with a configuration file.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::lines::Lines;
+use super::metrics::Metrics;
+use super::{Call, DEADLINE, Message, Wire, binary};
+
+/// A configuration in the making.
+pub(crate) struct GatewayBuilder {
+    sections: BTreeMap<&'static str, String>,
+    tail: String,
+}
+
+impl GatewayBuilder {
+    /// Adds lines to a section; the section "" is the top of the file.
+    pub(crate) fn set(mut self, section: &'static str, lines: &str) -> Self {
+        let text = self.sections.entry(section).or_default();
+        text.push_str(lines);
+        text.push('\n');
+        self
+    }
+
+    /// Adds text to the end of the file.
+    pub(crate) fn append(mut self, text: &str) -> Self {
+        self.tail.push_str(text);
+        self.tail.push('\n');
+        self
+    }
+
+    fn file(&self) -> String {
+        let mut file = String::new();
+        for (section, lines) in &self.sections {
+            if !section.is_empty() {
+                file.push_str(&format!("[{section}]\n"));
+            }
+            file.push_str(lines);
+            file.push('\n');
+        }
+        file + &self.tail
+    }
+
+    /// Starts the gateway and waits until it is ready.
+    pub(crate) fn start(self) -> Gateway {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("gateway.toml");
+        std::fs::write(&config, self.file()).unwrap();
+        let mut child = binary()
+            .arg("run")
+            .arg("--config")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = Lines::of(child.stdout.take().unwrap());
+        let stderr = Lines::of(child.stderr.take().unwrap());
+        // From here on a panic ends the child too.
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut gateway = Gateway { child, stdout, stderr, http: nowhere, admin: nowhere, folder };
+        gateway.stderr.wait_for("line saying ready", |lines| {
+            lines.iter().any(|line| line.split_whitespace().any(|word| word == "ready")).then_some(())
+        });
+        gateway.http = gateway.listener("http");
+        gateway.admin = gateway.listener("admin");
+        gateway
+    }
+}
+
+/// A running gateway; it ends with this value.
+pub(crate) struct Gateway {
+    child: Child,
+    stdout: Lines,
+    stderr: Lines,
+    http: SocketAddr,
+    admin: SocketAddr,
+    folder: TempDir,
+}
+
+/// What an operator may send to the process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Signal {
+    Terminate,
+    Interrupt,
+}
+
+impl Gateway {
+    /// A gateway on ports of the system's choice in front of one upstream.
+    pub(crate) fn before(upstream: SocketAddr) -> GatewayBuilder {
+        Self::before_all(&[upstream])
+    }
+
+    /// A gateway in front of several peers.
+    pub(crate) fn before_all(peers: &[SocketAddr]) -> GatewayBuilder {
+        let peers: Vec<String> = peers.iter().map(ToString::to_string).collect();
+        GatewayBuilder { sections: BTreeMap::new(), tail: String::new() }
+            .set("listen", "http = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"")
+            .set("upstream", &format!("peers = {peers:?}"))
+    }
+
+    fn listener(&self, kind: &str) -> SocketAddr {
+        let named = regex::Regex::new(&format!(r"listening {kind}=([0-9.:]+)")).unwrap();
+        self.stderr.wait_for(&format!("{kind} listener"), |lines| {
+            lines.iter().find_map(|line| named.captures(line)?[1].parse().ok())
+        })
+    }
+
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/api/customer/unlock", self.http)
+    }
+
+    pub(crate) fn connect(&self) -> Wire {
+        Wire::connect(self.http)
+    }
+
+    /// Sends one call on a connection of its own.
+    pub(crate) fn call(&self, call: &Call) -> Message {
+        self.connect().call(call)
+    }
+
+    /// The configuration file.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.path().join("gateway.toml")
+    }
+
+    /// A page of the admin listener: status and body.
+    pub(crate) fn admin(&self, path: &str) -> Result<(u16, String), ureq::Error> {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .timeout_global(Some(DEADLINE))
+            .build();
+        let mut answer =
+            ureq::Agent::new_with_config(config).get(format!("http://{}{path}", self.admin)).call()?;
+        Ok((answer.status().as_u16(), answer.body_mut().read_to_string()?))
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        let (status, page) = self.admin("/metrics").unwrap();
+        assert_eq!(status, 200, "{page}");
+        Metrics::parse(&page)
+    }
+
+    /// Waits until the selected series sum up to `want`: a call is counted a moment after its answer.
+    pub(crate) fn wait_for_metric(&self, selector: &str, want: f64) {
+        let start = Instant::now();
+        loop {
+            let metrics = self.metrics();
+            let is = metrics.sum(selector);
+            if (is - want).abs() < f64::EPSILON {
+                return;
+            }
+            assert!(start.elapsed() < DEADLINE, "{selector} is {is}, not {want}, in: {metrics:?}");
+        }
+    }
+
+    /// The access log's line about one request, waited for.
+    pub(crate) fn log_of(&self, request_id: &str) -> Value {
+        self.stdout.wait_for("access log line", |lines| {
+            let about = lines.iter().find(|line| line.contains(request_id))?;
+            Some(serde_json::from_str(about).unwrap_or_else(|error| panic!("{error}: {about}")))
+        })
+    }
+
+    /// The access log once it has at least so many lines.
+    pub(crate) fn wait_for_log(&self, count: usize) -> Vec<Value> {
+        self.stdout.wait_for("access log", |lines| {
+            let parse =
+                |line: &String| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
+            (lines.len() >= count).then(|| lines.iter().map(parse).collect())
+        })
+    }
+
+    /// Everything written to standard output and standard error so far.
+    pub(crate) fn output(&self) -> String {
+        [self.stdout.all(), self.stderr.all()].concat().join("\n")
+    }
+
+    pub(crate) fn send(&self, signal: Signal) {
+        let name = match signal {
+            Signal::Terminate => "TERM",
+            Signal::Interrupt => "INT",
+        };
+        let sent =
+            Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until the process has ended.
+    pub(crate) fn wait_exit(&mut self) -> ExitStatus {
+        assert!(self.stderr.wait_end() && self.stdout.wait_end(), "still running:\n{}", self.output());
+        self.child.wait().unwrap()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Resident memory, in bytes.
+    pub(crate) fn resident_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the gateway's standard error:\n{}", self.stderr.all().join("\n"));
+        }
+    }
+}

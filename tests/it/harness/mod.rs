@@ -1,0 +1,31 @@
+//! What the wire tests stand on: a gateway process, upstreams that remember, a client of raw bytes.
+
+mod call;
+mod gateway;
+mod http;
+mod lines;
+mod metrics;
+mod php;
+mod programs;
+mod tests;
+mod upstream;
+mod wire;
+
+use std::time::Duration;
+
+pub(crate) use call::Call;
+pub(crate) use gateway::{Gateway, Signal};
+pub(crate) use http::{Broken, Message, MessageReader};
+use metrics::Metrics;
+pub(crate) use php::Php;
+pub(crate) use programs::{binary, package_root, test_tools, tool};
+pub(crate) use upstream::{Gate, Reply, Upstream, refusing_address};
+pub(crate) use wire::Wire;
+
+/// How long anything may take before a test gives up on it.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The documented sample pair.
+pub(crate) const API_KEY: &str = "44b5498dbcb481a0d00b404c0169af62";
+/// The user of the documented sample pair.
+pub(crate) const API_USERNAME: &str = "n4n_admin";
