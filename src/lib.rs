@@ -1,5 +1,6 @@
 //! A gateway for one privileged call.
 pub mod admin;
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod demo;

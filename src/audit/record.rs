@@ -1,0 +1,94 @@
+//! One record as a line of JSON.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, Digest, Intent, Outcome};
+use crate::outcome::UnlockResult;
+
+/// The event that opens a call.
+pub(super) const INTENT: &str = "intent";
+/// The event that closes it.
+pub(super) const OUTCOME: &str = "outcome";
+
+/// A record, as it is written.
+#[derive(Serialize)]
+pub(super) struct Line<'a> {
+    time: Timestamp,
+    event: &'static str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lookup: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    /// The line before.
+    pub(super) prev: Digest,
+}
+
+impl<'a> Line<'a> {
+    /// An intent; `id` lends the text of its request id a place.
+    pub(super) fn intent(intent: &Intent<'a>, id: &'a mut [u8; 36]) -> Self {
+        Self {
+            time: Timestamp::try_from(intent.time).unwrap_or_default(),
+            event: INTENT,
+            request_id: intent.request_id.encode(id),
+            client: intent.client,
+            user: intent.user,
+            lookup: intent.lookup.map(|key| key.name()),
+            value: intent.value,
+            status: None,
+            result: None,
+            code: None,
+            prev: Digest::START,
+        }
+    }
+
+    /// An outcome; `id` lends the text of its request id a place.
+    pub(super) fn outcome(outcome: &Outcome, id: &'a mut [u8; 36]) -> Self {
+        let (status, result) = match outcome.answer {
+            Answer::Seen { status, result } => (Some(status), UnlockResult::LABELS[result.index()]),
+            Answer::Unknown => (None, "unknown"),
+        };
+        Self {
+            time: Timestamp::try_from(outcome.time).unwrap_or_default(),
+            event: OUTCOME,
+            request_id: outcome.request_id.encode(id),
+            client: None,
+            user: None,
+            lookup: None,
+            value: None,
+            status,
+            result: Some(result),
+            code: outcome.reason.map(|reason| reason.code()),
+            prev: Digest::START,
+        }
+    }
+}
+
+/// Of a record, what matters to the chain; the rest is covered by its hash.
+#[derive(Deserialize)]
+pub(super) struct Link {
+    pub(super) time: Option<Timestamp>,
+    pub(super) event: Option<String>,
+    pub(super) request_id: Option<String>,
+    prev: Option<String>,
+}
+
+impl Link {
+    /// The line before; none where the record does not say.
+    pub(super) fn prev(&self) -> Option<Digest> {
+        self.prev.as_deref().and_then(Digest::parse)
+    }
+}

@@ -1,0 +1,80 @@
+//! The end of a trail's file: its last whole record, and what a crash left behind it.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+
+/// What marks the file of a torn record, between the trail's name and the time.
+pub(super) const TORN: &str = ".torn-";
+
+/// How much is read at once when looking for a line break: more than most records have.
+const CHUNK: usize = 4096;
+
+/// Where the whole records of a file end.
+#[derive(Debug)]
+pub(super) struct End {
+    /// The first byte behind the last whole record.
+    pub(super) at: u64,
+    /// That record's line, without its line break.
+    pub(super) line: Option<Vec<u8>>,
+}
+
+/// Reads the end of a file of `length` bytes.
+pub(super) fn read(file: &File, length: u64) -> io::Result<End> {
+    let Some(line_break) = last_break(file, length)? else { return Ok(End { at: 0, line: None }) };
+    let start = last_break(file, line_break)?.map_or(0, |before| before + 1);
+    let mut line = vec![0; usize::try_from(line_break - start).map_err(io::Error::other)?];
+    file.read_exact_at(&mut line, start)?;
+    Ok(End { at: line_break + 1, line: Some(line) })
+}
+
+/// The last line break before `end`.
+fn last_break(file: &File, mut end: u64) -> io::Result<Option<u64>> {
+    let mut chunk = [0; CHUNK];
+    while end > 0 {
+        let start = end.saturating_sub(CHUNK as u64);
+        let part = &mut chunk[..(end - start) as usize];
+        file.read_exact_at(part, start)?;
+        if let Some(at) = memchr::memrchr(b'\n', part) {
+            return Ok(Some(start + at as u64));
+        }
+        end = start;
+    }
+    Ok(None)
+}
+
+/// Moves what stands behind the last whole record to a file of its own beside `trail`.
+///
+/// It is kept, because it may be all that tells of a call; it leaves the trail, because the next record
+/// would otherwise join its line.
+pub(super) fn set_aside(mut file: &File, end: u64, trail: &Path) -> io::Result<PathBuf> {
+    let aside = beside(trail, &format!("{TORN}{}", Timestamp::now().strftime("%Y%m%dT%H%M%S.%9fZ")));
+    let mut torn = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+    file.seek(SeekFrom::Start(end))?;
+    let copied = io::copy(&mut file.by_ref(), &mut torn).and_then(|_| torn.sync_all());
+    if let Err(error) = copied {
+        // What stays in the trail needs no half of a copy.
+        drop(fs::remove_file(&aside));
+        return Err(error);
+    }
+    file.set_len(end)?;
+    tracing::warn!(
+        trail = %trail.display(),
+        kept = %aside.display(),
+        "the audit trail ended in a torn record; it goes on after the last whole one"
+    );
+    Ok(aside)
+}
+
+/// The trail's path with something behind its name.
+fn beside(trail: &Path, suffix: &str) -> PathBuf {
+    let mut path = OsString::from(trail);
+    path.push(suffix);
+    path.into()
+}

@@ -1,0 +1,155 @@
+use super::*;
+
+#[test]
+fn the_chain_goes_on_after_a_restart() {
+    let scratch = Scratch::new();
+    for _ in 0..3 {
+        record_a_call(&scratch.open());
+    }
+    assert_eq!(whole(&[&scratch.trail]), 6);
+}
+
+#[test]
+fn trails_that_share_a_file_take_turns() {
+    let scratch = Scratch::new();
+    let (one, other) = (scratch.open(), scratch.open());
+    for trail in [&one, &other, &other, &one, &one, &other] {
+        record_a_call(trail);
+    }
+    assert_eq!(whole(&[&scratch.trail]), 12);
+}
+
+#[test]
+fn a_long_record_is_found_again() {
+    let scratch = Scratch::new();
+    let (one, other) = (scratch.open(), scratch.open());
+    for length in [4095, 4096, 4097, 65_536] {
+        let value = "x".repeat(length);
+        one.intent(&Intent { value: Some(&value), ..an_intent() }).unwrap();
+        record_a_call(&other);
+    }
+    assert_eq!(whole(&[&scratch.trail]), 12);
+}
+
+#[test]
+fn the_chain_goes_on_in_a_new_file_after_rotation() {
+    let scratch = Scratch::new();
+    let trail = scratch.open();
+    record_a_call(&trail);
+    let rotated = scratch.rotate("audit.jsonl.1");
+    record_a_call(&trail);
+    assert!(!scratch.trail.exists(), "until it is told, the trail stays in its file");
+    trail.reopen().unwrap();
+    record_a_call(&trail);
+    assert_eq!(whole(&[&rotated]), 4);
+    assert_eq!(whole(&[&rotated, &scratch.trail]), 6);
+}
+
+#[test]
+fn a_reopening_without_rotation_changes_nothing() {
+    let scratch = Scratch::new();
+    let trail = scratch.open();
+    record_a_call(&trail);
+    trail.reopen().unwrap();
+    record_a_call(&trail);
+    assert_eq!(whole(&[&scratch.trail]), 4);
+}
+
+#[test]
+fn a_trail_follows_when_another_process_goes_over_to_a_new_file() {
+    let scratch = Scratch::new();
+    let (told, untold) = (scratch.open(), scratch.open());
+    record_a_call(&told);
+    let rotated = scratch.rotate("audit.jsonl.1");
+    record_a_call(&untold);
+    told.reopen().unwrap();
+    record_a_call(&untold);
+    record_a_call(&told);
+    let started = scratch.open();
+    record_a_call(&started);
+    record_a_call(&untold);
+    assert_eq!(whole(&[&rotated]), 4);
+    assert_eq!(whole(&[&rotated, &scratch.trail]), 12);
+}
+
+#[test]
+fn a_process_that_starts_during_a_rotation_takes_the_others_along() {
+    let scratch = Scratch::new();
+    let running = scratch.open();
+    record_a_call(&running);
+    let rotated = scratch.rotate("audit.jsonl-20261124");
+    let started = scratch.open();
+    record_a_call(&running);
+    record_a_call(&started);
+    assert_eq!(whole(&[&rotated]), 2);
+    assert_eq!(whole(&[&rotated, &scratch.trail]), 6);
+}
+
+#[test]
+fn a_deleted_file_is_begun_anew_and_what_is_missing_shows() {
+    let scratch = Scratch::new();
+    let trail = scratch.open();
+    record_a_call(&trail);
+    let last = verify(std::slice::from_ref(&scratch.trail)).unwrap().last_hash;
+    fs::remove_file(&scratch.trail).unwrap();
+    record_a_call(&trail);
+    let verified = verify(std::slice::from_ref(&scratch.trail)).unwrap();
+    assert_eq!((verified.records, verified.continues), (2, last));
+}
+
+#[test]
+fn records_taken_out_at_the_end_of_a_running_trail_show() {
+    let scratch = Scratch::new();
+    let trail = scratch.open();
+    record_a_call(&trail);
+    record_a_call(&trail);
+    let kept = lines(&scratch.trail)[..2].iter().map(|line| line.len() as u64 + 1).sum();
+    fs::OpenOptions::new().write(true).open(&scratch.trail).unwrap().set_len(kept).unwrap();
+    record_a_call(&trail);
+    let broken = verify(std::slice::from_ref(&scratch.trail)).unwrap_err();
+    assert!(matches!(broken, Broken { line: 3, what: Fault::Unchained { .. }, .. }), "{broken}");
+}
+
+#[test]
+fn a_trail_that_begins_empty_goes_on_from_the_newest_rotated_file() {
+    for (case, oldest, newest) in [
+        ("numbered", "audit.jsonl.2", "audit.jsonl.1"),
+        ("dated", "audit.jsonl-20261123", "audit.jsonl-20261124"),
+        ("dated within the day", "audit.jsonl-20261124", "audit.jsonl-20261124.1"),
+    ] {
+        for is_created in [false, true] {
+            let scratch = Scratch::new();
+            record_a_call(&scratch.open());
+            let oldest = scratch.rotate(oldest);
+            record_a_call(&scratch.open());
+            let newest = scratch.rotate(newest);
+            let last = verify(&[oldest.clone(), newest.clone()]).unwrap().last_hash;
+
+            for (name, content) in [
+                ("audit.jsonl.0.gz", "\x1f\u{8b}\n\n"),
+                ("audit.jsonl.torn-20991231", "{\"time\":\"2099-12-31T00:00:00Z\",\"prev\":\"\"}\n"),
+                ("audit.jsonl.note", "not a record\n"),
+                ("audit.jsonl.null", "{\"time\":\"2099-12-31T00:00:00Z\"}\n"),
+                ("audit.jsonl.empty", ""),
+            ] {
+                fs::write(scratch.path(name), content).unwrap();
+            }
+            let stranger = Trail::open(&scratch.path("audit.jsonl2")).unwrap();
+            record_a_call(&stranger);
+            if is_created {
+                fs::write(&scratch.trail, "").unwrap();
+            }
+
+            record_a_call(&scratch.open());
+            let verified = verify(std::slice::from_ref(&scratch.trail)).unwrap();
+            assert_eq!(verified.continues, last, "{case}, created: {is_created}");
+            assert_eq!(whole(&[&oldest, &newest, &scratch.trail]), 6, "{case}, created: {is_created}");
+        }
+    }
+}
+
+#[test]
+fn a_trail_in_the_current_folder_has_its_neighbours_there() {
+    // Only reading: the folder is the package's own.
+    assert_eq!(crate::audit::earlier::last(Path::new("no-such-audit.jsonl")).unwrap(), None);
+}

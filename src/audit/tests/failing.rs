@@ -1,0 +1,87 @@
+use std::{env, io::ErrorKind, process::Command};
+
+use super::*;
+
+#[test]
+fn a_trail_that_cannot_be_written_says_so_each_time_until_it_can() {
+    let scratch = Scratch::new();
+    let trail = scratch.open();
+    record_a_call(&trail);
+    let rotated = scratch.rotate("audit.jsonl.1");
+    fs::create_dir(&scratch.trail).unwrap();
+    for _ in 0..3 {
+        assert_eq!(trail.intent(&an_intent()).unwrap_err().kind(), ErrorKind::IsADirectory);
+    }
+    assert_eq!(trail.reopen().unwrap_err().kind(), ErrorKind::IsADirectory);
+    assert_eq!(whole(&[&rotated]), 2, "what failed left no trace");
+    fs::remove_dir(&scratch.trail).unwrap();
+    trail.reopen().unwrap();
+    record_a_call(&trail);
+    assert_eq!(whole(&[&rotated, &scratch.trail]), 4);
+}
+
+#[test]
+fn what_cannot_hold_a_trail_is_refused_at_the_start() {
+    let scratch = Scratch::new();
+    for (case, path, want) in [
+        ("a device", PathBuf::from("/dev/full"), ErrorKind::InvalidInput),
+        ("a folder", scratch.folder.path().to_owned(), ErrorKind::IsADirectory),
+        ("a folder that is not there", scratch.path("none/audit.jsonl"), ErrorKind::NotFound),
+    ] {
+        assert_eq!(Trail::open(&path).unwrap_err().kind(), want, "{case}");
+    }
+}
+
+#[test]
+fn a_lock_that_is_never_given_back_is_an_error() {
+    let scratch = Scratch::new();
+    let trail = scratch.open();
+    let frozen = fs::File::open(&scratch.trail).unwrap();
+    frozen.lock().unwrap();
+    for _ in 0..2 {
+        assert_eq!(trail.intent(&an_intent()).unwrap_err().kind(), ErrorKind::TimedOut);
+    }
+    frozen.unlock().unwrap();
+    record_a_call(&trail);
+    assert_eq!(whole(&[&scratch.trail]), 2);
+}
+
+/// Set in the process whose files may not grow beyond it, in bytes.
+const LIMIT: &str = "N4N_GATEWAY_TEST_FILE_SIZE_LIMIT";
+
+#[test]
+fn a_write_that_fails_half_way_leaves_no_trace() {
+    let Ok(limit) = env::var(LIMIT) else {
+        let limited = Command::new("sh")
+            .args(["-c", r#"trap "" XFSZ; ulimit -f 8; exec "$0" "$@""#])
+            .arg(env::current_exe().unwrap())
+            .args(["--exact", "audit::tests::failing::a_write_that_fails_half_way_leaves_no_trace"])
+            .env(LIMIT, "4096")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&limited.stdout);
+        assert!(limited.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    };
+    let limit: u64 = limit.parse().unwrap();
+    let scratch = Scratch::new();
+    let trail = scratch.open();
+    // Of a length that the limit is no multiple of.
+    let intent = Intent { time: some_time(), value: Some("1910"), ..an_intent() };
+    let mut records = 0;
+    while trail.intent(&intent).is_ok() {
+        records += 1;
+    }
+    let length = fs::metadata(&scratch.trail).unwrap().len();
+    let left = limit - length;
+    assert!((1..length / records).contains(&left), "{left} bytes were left, so that part was written");
+    for _ in 0..3 {
+        assert_eq!(trail.intent(&intent).unwrap_err().kind(), ErrorKind::FileTooLarge);
+        assert_eq!(fs::metadata(&scratch.trail).unwrap().len(), length);
+    }
+    let rotated = scratch.rotate("audit.jsonl.1");
+    trail.reopen().unwrap();
+    trail.intent(&intent).unwrap();
+    assert_eq!(whole(&[&rotated, &scratch.trail]), records + 1);
+    assert_eq!(trail.torn(), 0);
+}

@@ -1,0 +1,165 @@
+use std::process::ExitCode;
+
+use super::*;
+
+/// A whole trail of three calls.
+fn a_trail() -> (Scratch, Vec<String>) {
+    let scratch = Scratch::new();
+    let trail = scratch.open();
+    for _ in 0..3 {
+        record_a_call(&trail);
+    }
+    let lines = lines(&scratch.trail);
+    (scratch, lines)
+}
+
+fn verify_one(path: &Path) -> Result<Verified, Broken> {
+    verify(&[path.to_owned()])
+}
+
+fn verify_lines(scratch: &Scratch, lines: &[String]) -> Result<Verified, Broken> {
+    let path = scratch.path("changed.jsonl");
+    fs::write(&path, lines.iter().flat_map(|line| [line, "\n"]).collect::<String>()).unwrap();
+    verify_one(&path)
+}
+
+#[test]
+fn a_whole_trail_tells_its_length_and_its_last_hash() {
+    let (scratch, lines) = a_trail();
+    let last_hash = Some(Digest::of(lines[5].as_bytes()));
+    let want = Verified { records: 6, last_hash, continues: None, orphaned_intents: 0 };
+    assert_eq!(verify_one(&scratch.trail).unwrap(), want);
+    assert_eq!(format!("{:?}", run_verify(&[scratch.trail])), format!("{:?}", ExitCode::SUCCESS));
+}
+
+#[test]
+fn an_empty_trail_is_whole() {
+    let scratch = Scratch::new();
+    let trail = scratch.open();
+    let want = Verified { records: 0, last_hash: None, continues: None, orphaned_intents: 0 };
+    assert_eq!(verify_one(&scratch.trail).unwrap(), want);
+    drop(trail);
+}
+
+#[test]
+fn any_flipped_byte_is_found() {
+    let (scratch, lines) = a_trail();
+    let whole = fs::read(&scratch.trail).unwrap();
+    let last_hash = verify_one(&scratch.trail).unwrap().last_hash;
+    let last = whole.len() - lines[5].len() - 1;
+    let path = scratch.path("flipped.jsonl");
+    for at in 0..whole.len() {
+        for bit in [0x01, 0x80] {
+            let mut flipped = whole.clone();
+            flipped[at] ^= bit;
+            fs::write(&path, &flipped).unwrap();
+            match verify_one(&path) {
+                Ok(verified) => {
+                    assert!(at >= last, "byte {at} is in a record that another one follows");
+                    assert_ne!(verified.last_hash, last_hash, "byte {at}: the outside copy tells");
+                }
+                Err(broken) => {
+                    let line = whole[..at].iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
+                    assert!((line..=line + 1).contains(&broken.line), "byte {at} of line {line}: {broken}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_removed_a_repeated_and_a_foreign_line_are_found() {
+    let (scratch, lines) = a_trail();
+    let (_, foreign) = a_trail();
+    for at in 0..lines.len() {
+        let mut removed = lines.clone();
+        removed.remove(at);
+        match verify_lines(&scratch, &removed) {
+            // Only what an outside copy knows can tell these two.
+            Ok(verified) if at == 0 => assert_eq!(verified.continues, Some(Digest::of(lines[0].as_bytes()))),
+            Ok(verified) => assert_eq!((at, verified.records), (5, 5)),
+            Err(broken) => assert_eq!(broken.line, at as u64 + 1, "{broken}"),
+        }
+        let mut repeated = lines.clone();
+        repeated.insert(at, lines[at].clone());
+        assert_eq!(verify_lines(&scratch, &repeated).unwrap_err().line, at as u64 + 2);
+        let mut replaced = lines.clone();
+        replaced[at] = foreign[at].clone();
+        let line = verify_lines(&scratch, &replaced).unwrap_err().line;
+        assert_eq!(line, (at as u64 + 1).max(2), "line {} is of another trail", at + 1);
+    }
+}
+
+#[test]
+fn any_two_swapped_lines_are_found() {
+    let (scratch, lines) = a_trail();
+    for one in 0..lines.len() {
+        for other in one + 1..lines.len() {
+            let mut swapped = lines.clone();
+            swapped.swap(one, other);
+            let line = verify_lines(&scratch, &swapped).unwrap_err().line;
+            assert_eq!(line, (one as u64 + 1).max(2), "lines {} and {}", one + 1, other + 1);
+        }
+    }
+}
+
+#[test]
+fn what_is_no_record_is_named() {
+    let (scratch, lines) = a_trail();
+    let prev = &lines[5][lines[5].len() - 66..lines[5].len() - 2];
+    for (case, line, want) in [
+        ("empty", "\n".to_owned(), "not a record; reading it fails at column 0"),
+        ("not JSON", "prev\n".to_owned(), "not a record; reading it fails at column 1"),
+        ("no object", "[1]\n".to_owned(), "not a record; reading it fails at column 2"),
+        ("without prev", "{}\n".to_owned(), "a record without `prev`"),
+        ("a short prev", format!("{{\"prev\":\"{}\"}}\n", &prev[1..]), "a record without `prev`"),
+        ("two prevs", format!("{{\"prev\":\"{prev}\",\"prev\":\"{prev}\"}}\n"), "not a record"),
+        ("no line break", format!("{{\"prev\":\"{prev}\"}}"), "the last record is incomplete"),
+        ("half a record", "{\"prev\":".to_owned(), "the last record is incomplete"),
+        ("endless", "x".repeat(3 << 20), "longer than any record"),
+        ("another chain's", format!("{{\"prev\":\"{prev}\"}}\n"), "does not follow the record before it"),
+    ] {
+        let path = scratch.path("changed.jsonl");
+        fs::write(&path, format!("{}{line}", fs::read_to_string(&scratch.trail).unwrap())).unwrap();
+        let broken = verify_one(&path).unwrap_err().to_string();
+        let place = format!("{}:7: {want}", path.display());
+        assert!(broken.starts_with(&place), "{case}: {broken}");
+        assert_eq!(format!("{:?}", run_verify(&[path])), format!("{:?}", ExitCode::FAILURE), "{case}");
+    }
+}
+
+#[test]
+fn files_are_one_chain_in_the_order_given() {
+    let scratch = Scratch::new();
+    let trail = scratch.open();
+    let mut files = Vec::new();
+    for name in ["audit.jsonl.3", "audit.jsonl.2", "audit.jsonl.1"] {
+        record_a_call(&trail);
+        files.push(scratch.rotate(name));
+        trail.reopen().unwrap();
+    }
+    files.push(scratch.trail.clone());
+    assert_eq!(verify(&files).unwrap().records, 6, "an empty file at the end is whole");
+
+    let first = verify(&files[..1]).unwrap().last_hash;
+    assert_eq!(verify(&files[1..]).unwrap().continues, first);
+    let broken = verify(&[files[0].clone(), files[2].clone()]).unwrap_err();
+    assert!(matches!(broken.what, Fault::Unchained { .. }) && broken.line == 1, "{broken}");
+    assert_eq!(broken.file, files[2]);
+    files.push(scratch.path("none"));
+    let broken = verify(&files).unwrap_err();
+    assert!(matches!(broken.what, Fault::Unreadable(_)), "{broken}");
+}
+
+#[test]
+fn intents_without_an_outcome_are_counted() {
+    let scratch = Scratch::new();
+    let trail = scratch.open();
+    let [one, two, three] = [(); 3].map(|()| an_intent());
+    for intent in [one, two, three] {
+        trail.intent(&intent).unwrap();
+    }
+    trail.outcome(&its_outcome(&two)).unwrap();
+    trail.outcome(&its_outcome(&an_intent())).unwrap();
+    assert_eq!(verify_one(&scratch.trail).unwrap().orphaned_intents, 2);
+}

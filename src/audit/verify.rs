@@ -1,0 +1,177 @@
+//! Whether a trail is whole.
+
+use std::{
+    collections::HashSet,
+    fs::File,
+    io::{self, BufRead, BufReader, Read, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use thiserror::Error;
+
+use super::{
+    Digest,
+    hold::{Hold, Patience},
+    record::{INTENT, Link, OUTCOME},
+};
+
+/// More than any record has: the largest body, each of its bytes escaped.
+const MAX_LINE: u64 = 1024 * 1024;
+
+/// A trail that is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verified {
+    /// How many records it has.
+    pub records: u64,
+    /// The hash of the last one, which an outside copy proves the end against.
+    pub last_hash: Option<Digest>,
+    /// The record that its first one follows, when that is in an earlier file.
+    pub continues: Option<Digest>,
+    /// How many calls have an intent but no outcome: cut off, under way, or answered in a later file.
+    pub orphaned_intents: u64,
+}
+
+/// The first place where a trail is not whole.
+#[derive(Debug, Error)]
+#[error("{}:{line}: {what}", file.display())]
+pub struct Broken {
+    /// In which file.
+    pub file: PathBuf,
+    /// In which of its lines, counted from 1.
+    pub line: u64,
+    /// What is wrong there.
+    pub what: Fault,
+}
+
+/// What is wrong with a line of a trail.
+#[derive(Debug, Error)]
+pub enum Fault {
+    /// It cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+    /// Its line break is missing.
+    #[error("the last record is incomplete: torn by a crash, or cut off")]
+    Incomplete,
+    /// It is longer than a record can be.
+    #[error("longer than any record")]
+    TooLong,
+    /// It is not a JSON object with what a record has.
+    #[error("not a record; reading it fails at column {column}")]
+    NotARecord {
+        /// How far it could be read.
+        column: usize,
+    },
+    /// It does not say which record it follows.
+    #[error("a record without `prev`, the hash of the one before it")]
+    Unlinked,
+    /// It follows another record than the one before it.
+    #[error(
+        "does not follow the record before it, whose hash is {found}, but {said}: one of the two was changed, or records between them were taken out or moved"
+    )]
+    Unchained {
+        /// The hash of the record before it.
+        found: Digest,
+        /// What it says that hash is.
+        said: Digest,
+    },
+}
+
+/// Reads files, oldest first, as one trail.
+///
+/// # Errors
+/// The first record that is broken.
+pub fn verify(files: &[PathBuf]) -> Result<Verified, Broken> {
+    let mut chain = Chain::default();
+    for file in files {
+        let mut line = 1;
+        chain.read(file, &mut line).map_err(|what| Broken { file: file.clone(), line, what })?;
+    }
+    Ok(Verified {
+        records: chain.records,
+        last_hash: chain.last,
+        continues: chain.first_prev.filter(|prev| *prev != Digest::START),
+        orphaned_intents: chain.open.len() as u64,
+    })
+}
+
+#[derive(Default)]
+struct Chain {
+    records: u64,
+    first_prev: Option<Digest>,
+    last: Option<Digest>,
+    /// The requests whose intent was read, but not their outcome.
+    open: HashSet<String>,
+}
+
+impl Chain {
+    fn read(&mut self, path: &Path, line_number: &mut u64) -> Result<(), Fault> {
+        let mut reader = BufReader::new(between_records(path)?);
+        let mut line = Vec::new();
+        while reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
+            if line.pop_if(|last| *last == b'\n').is_some() {
+                self.add(&line)?;
+            } else if line.len() as u64 == MAX_LINE {
+                return Err(Fault::TooLong);
+            } else {
+                return Err(Fault::Incomplete);
+            }
+            line.clear();
+            *line_number += 1;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, line: &[u8]) -> Result<(), Fault> {
+        let link: Link =
+            serde_json::from_slice(line).map_err(|error| Fault::NotARecord { column: error.column() })?;
+        let said = link.prev().ok_or(Fault::Unlinked)?;
+        match self.last {
+            Some(found) if found != said => return Err(Fault::Unchained { found, said }),
+            Some(_) => {}
+            None => self.first_prev = Some(said),
+        }
+        match (link.event.as_deref(), link.request_id) {
+            (Some(INTENT), Some(id)) => drop(self.open.insert(id)),
+            (Some(OUTCOME), Some(id)) => drop(self.open.remove(&id)),
+            (Some(_) | None, _) => {}
+        }
+        self.records += 1;
+        self.last = Some(Digest::of(line));
+        Ok(())
+    }
+}
+
+/// The file, up to where it ended at a moment when nobody was writing a record.
+fn between_records(path: &Path) -> io::Result<impl Read> {
+    let file = Arc::new(File::open(path)?);
+    // A file that cannot be locked, on read-only media perhaps, is read as it is.
+    let hold = Hold::take(&file, Patience::Full);
+    let metadata = file.metadata()?;
+    drop(hold);
+    // Of a pipe there is no length to know.
+    let length = if metadata.is_file() { metadata.len() } else { u64::MAX };
+    Ok(file.take(length))
+}
+
+/// `audit verify`: prints what [`verify`] finds.
+pub fn run_verify(files: &[PathBuf]) -> ExitCode {
+    let printed = match verify(files) {
+        Ok(verified) => print(&verified, &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
+        Err(broken) => writeln!(io::stderr().lock(), "{broken}").map(|()| ExitCode::FAILURE),
+    };
+    // Who closes our output early has not read that the trail is whole.
+    printed.unwrap_or(ExitCode::FAILURE)
+}
+
+fn print(verified: &Verified, output: &mut impl Write) -> io::Result<()> {
+    writeln!(output, "records: {}", verified.records)?;
+    if let Some(hash) = verified.last_hash {
+        writeln!(output, "last: {hash}")?;
+    }
+    if let Some(hash) = verified.continues {
+        writeln!(output, "continues: {hash}, the last of an earlier file that was not given")?;
+    }
+    writeln!(output, "intents without outcome: {}", verified.orphaned_intents)
+}
