@@ -11,7 +11,7 @@ use axum::{
 };
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{proxy::Gateway, server::Phase};
+use crate::{gateway::Gateway, server::Phase};
 
 /// What the admin listener looks at.
 #[derive(Clone)]
@@ -47,7 +47,7 @@ async fn ready(State(view): State<View>) -> Response {
 
 async fn metrics(State(view): State<View>) -> Response {
     view.gateway.update_gauges();
-    match view.gateway.telemetry.metrics.encode() {
+    match view.gateway.metrics.encode() {
         Ok(text) => {
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
         }

@@ -2,7 +2,7 @@
 
 use std::{
     future::pending,
-    io::IsTerminal,
+    io::{IsTerminal, Read},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -10,8 +10,15 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
+use zeroize::Zeroizing;
 
-use crate::{config::Settings, demo, server::Server, stand_in};
+use crate::{
+    config::Settings,
+    demo,
+    policy::{access::KeyDigest, credential},
+    server::Server,
+    stand_in,
+};
 
 /// A gateway for the customer-unlock call of NATS for Networks (n4n).
 #[derive(Debug, Parser)]
@@ -47,6 +54,8 @@ enum Command {
         #[arg(long)]
         traffic: bool,
     },
+    /// Read an api-key from standard input and print its `key_sha256` line.
+    HashKey,
     /// Run the n4n stand-in alone.
     StandIn {
         /// Where it listens.
@@ -63,7 +72,9 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         log_to_stderr();
         match self.command {
-            Command::Run { config } => load(&config).map_or_else(|code| code, run),
+            Command::Run { config } => {
+                load(&config).map_or_else(|code| code, |settings| run(settings, &config))
+            }
             Command::Check { config } => load(&config).map_or_else(
                 |code| code,
                 |_| {
@@ -75,6 +86,7 @@ impl Cli {
                 let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
                 finish(demo::run(loopback(port), loopback(admin_port), traffic))
             }
+            Command::HashKey => finish(hash_key()),
             Command::StandIn { listen } => finish(run_stand_in(listen)),
         }
     }
@@ -97,8 +109,8 @@ fn load(config: &Path) -> Result<Settings, ExitCode> {
     })
 }
 
-fn run(settings: Settings) -> ExitCode {
-    finish(Server::open(settings).and_then(|server| server.run(pending())))
+fn run(settings: Settings, config: &Path) -> ExitCode {
+    finish(Server::open(settings).and_then(|server| server.run(Some(config), pending())))
 }
 
 fn finish<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
@@ -109,6 +121,19 @@ fn finish<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Digests the key on standard input; it is shown nowhere and wiped afterwards.
+fn hash_key() -> Result<(), String> {
+    let mut key = Zeroizing::new(Vec::new());
+    std::io::stdin().lock().read_to_end(&mut key).map_err(|error| format!("cannot read the key: {error}"))?;
+    let line = key.strip_suffix(b"\n").unwrap_or(&key);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.is_empty() || !credential::is_well_formed(line) {
+        return Err("the key must be 1 to 256 visible ASCII characters; give it on standard input".into());
+    }
+    println!("key_sha256 = [\"{:x}\"]", KeyDigest::of(line));
+    Ok(())
 }
 
 fn run_stand_in(listen: SocketAddr) -> std::io::Result<()> {

@@ -38,7 +38,7 @@ pub fn run(http: SocketAddr, admin: SocketAddr, traffic: bool) -> Result<(), Err
     println!("gateway    http://{http}");
     println!("metrics    http://{admin}/metrics");
     println!("try it     {}", curl_line(http));
-    server.run(async move {
+    server.run(None, async move {
         let stand_in = async {
             let served = match TcpListener::from_std(n4n) {
                 Ok(listener) => stand_in::serve(listener).await,

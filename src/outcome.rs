@@ -146,6 +146,8 @@ pub struct Record<'a> {
     pub client: Option<IpAddr>,
     /// The api-username, once it was read.
     pub user: Option<&'a str>,
+    /// Whether that user is listed, and showed the right key where one is configured.
+    pub is_listed: bool,
     /// The method, once it was read.
     pub method: Option<&'a str>,
     /// The path without its query, once it was read.
@@ -162,6 +164,8 @@ pub struct Record<'a> {
     pub lookup: Option<LookupKey>,
     /// What n4n made of it; none where nothing was forwarded or another path was called.
     pub unlock: Option<UnlockResult>,
+    /// The rule that would have refused it, had observe mode not let it pass.
+    pub observed: Option<Reason>,
 }
 
 /// When something began, on both clocks.

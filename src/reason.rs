@@ -15,6 +15,10 @@ pub enum Reason {
     FramingAmbiguous,
     /// More fields, or more bytes of head, than are read.
     HeaderTooLarge,
+    /// The client's address is not one of those that may call.
+    ClientNotAllowed,
+    /// The client's address is over its quota.
+    ClientQuotaExceeded,
     /// Not the unlock path, however near.
     PathUnknown,
     /// Not PATCH.
@@ -31,6 +35,10 @@ pub enum Reason {
     CredentialAmbiguous,
     /// A credential is too long or has bytes outside visible ASCII.
     CredentialMalformed,
+    /// The user is not known by this key.
+    CredentialUnknown,
+    /// The user calls from outside its networks.
+    UserNetwork,
     /// The body is not declared as a plain form.
     MediaTypeUnsupported,
     /// The body is over the limit.
@@ -51,6 +59,8 @@ pub enum Reason {
     LookupInvalid,
     /// As many calls are in flight as are allowed.
     Overloaded,
+    /// The audit trail cannot be written.
+    AuditUnavailable,
     /// No peer is healthy.
     UpstreamUnavailable,
     /// The api-username is over its quota.
@@ -82,11 +92,13 @@ pub struct Face {
 
 impl Reason {
     /// Every reason, in the order of judgement.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 34] = [
         Self::RequestMalformed,
         Self::HeaderTimeout,
         Self::FramingAmbiguous,
         Self::HeaderTooLarge,
+        Self::ClientNotAllowed,
+        Self::ClientQuotaExceeded,
         Self::PathUnknown,
         Self::MethodNotAllowed,
         Self::MethodOverride,
@@ -95,6 +107,8 @@ impl Reason {
         Self::CredentialMissing,
         Self::CredentialAmbiguous,
         Self::CredentialMalformed,
+        Self::CredentialUnknown,
+        Self::UserNetwork,
         Self::MediaTypeUnsupported,
         Self::BodyTooLarge,
         Self::BodyTimeout,
@@ -105,6 +119,7 @@ impl Reason {
         Self::LookupAmbiguous,
         Self::LookupInvalid,
         Self::Overloaded,
+        Self::AuditUnavailable,
         Self::UpstreamUnavailable,
         Self::QuotaExceeded,
         Self::UpstreamUnreachable,
@@ -140,6 +155,18 @@ impl Reason {
                 "header_too_large",
                 "The request's header is too large",
                 "Send at most 64 header fields and 16 KiB of header.",
+            ),
+            Self::ClientNotAllowed => (
+                Some(StatusCode::FORBIDDEN),
+                "client_not_allowed",
+                "This address may not call",
+                "Call from an address that the gateway's operator has allowed.",
+            ),
+            Self::ClientQuotaExceeded => (
+                Some(StatusCode::TOO_MANY_REQUESTS),
+                "client_quota_exceeded",
+                "This address is over its quota",
+                "Send the call again after the seconds in Retry-After.",
             ),
             Self::PathUnknown => (
                 Some(StatusCode::NOT_FOUND),
@@ -188,6 +215,18 @@ impl Reason {
                 "credential_malformed",
                 "A credential is malformed",
                 "Send `api-key` and `api-username` as at most 256 visible ASCII characters each, without spaces.",
+            ),
+            Self::CredentialUnknown => (
+                Some(StatusCode::UNAUTHORIZED),
+                "credential_unknown",
+                "These credentials are not known",
+                "Check `api-username` and `api-key`; ask the gateway's operator if both are right.",
+            ),
+            Self::UserNetwork => (
+                Some(StatusCode::FORBIDDEN),
+                "user_network",
+                "This user may not call from this address",
+                "Call from an address that the gateway's operator has allowed for this api-username.",
             ),
             Self::MediaTypeUnsupported => (
                 Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
@@ -249,6 +288,12 @@ impl Reason {
                 "Too many calls are in flight",
                 "Send the call again after the seconds in Retry-After.",
             ),
+            Self::AuditUnavailable => (
+                Some(StatusCode::SERVICE_UNAVAILABLE),
+                "audit_unavailable",
+                "The call cannot be recorded",
+                "Nothing was forwarded. Send the call again after the seconds in Retry-After; tell the gateway's operator if it lasts.",
+            ),
             Self::UpstreamUnavailable => (
                 Some(StatusCode::SERVICE_UNAVAILABLE),
                 "upstream_unavailable",
@@ -293,6 +338,13 @@ impl Reason {
             ),
         };
         Face { status, code, title, detail }
+    }
+
+    /// Whether observe mode lets a call pass that breaks this rule: what concerns the call's meaning, not
+    /// where it ends or whether it can be forwarded at all.
+    pub fn is_observable(self) -> bool {
+        (Self::MethodNotAllowed..=Self::QuotaExceeded).contains(&self)
+            && !matches!(self, Self::BodyTooLarge | Self::BodyTimeout | Self::UpstreamUnavailable)
     }
 
     /// The stable name: problem `code`, metric label, log field.

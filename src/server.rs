@@ -5,6 +5,7 @@ use std::{
     future::pending,
     io,
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,7 +14,6 @@ use std::{
     time::Duration,
 };
 
-use governor::clock::MonotonicClock;
 use pingora::{proxy::http_proxy, server::configuration::ServerConf};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
@@ -24,13 +24,8 @@ use tokio::{
 };
 
 use crate::{
-    admin,
-    config::Settings,
-    downstream::connection::Service,
-    proxy::{Gateway, Handle},
-    quota::Ledger,
-    telemetry::{Telemetry, access_log::AccessLog, metrics::Metrics},
-    upstream::{Peers, peers::LOOKUP_EVERY},
+    admin, config::Settings, downstream::connection::Service, gateway::Gateway, proxy::Handle,
+    upstream::peers::LOOKUP_EVERY,
 };
 
 /// Connections that may wait to be accepted, per listener.
@@ -93,21 +88,12 @@ impl Server {
     /// What cannot be opened.
     pub fn open(settings: Settings) -> Result<Self, Error> {
         let control = runtime::Builder::new_current_thread().enable_all().build()?;
-        let metrics = Metrics::new(settings.users.iter().map(|user| user.name.as_str()));
-        let access_log = AccessLog::open(&settings.log.access, metrics.access_log_dropped.clone())
-            .map_err(Error::AccessLog)?;
+        let gateway = Arc::new(Gateway::open(settings).map_err(Error::AccessLog)?);
+        let live = gateway.live();
         let _entered = control.enter();
         let listeners =
-            settings.listen.http.iter().map(|&address| listen(address)).collect::<Result<_, _>>()?;
-        let admin = listen(settings.listen.admin)?;
-        let listed = settings.users.iter().map(|user| (user.name.as_str(), user.quota));
-        let gateway = Arc::new(Gateway {
-            ledger: Ledger::open(settings.quota, listed, &MonotonicClock),
-            peers: Peers::new(&settings.upstream.peers),
-            telemetry: Telemetry { metrics, access_log },
-            in_flight: AtomicUsize::new(0),
-            settings,
-        });
+            live.settings.listen.http.iter().map(|&address| listen(address)).collect::<Result<_, _>>()?;
+        let admin = listen(live.settings.listen.admin)?;
         drop(_entered);
         Ok(Self { gateway, control, listeners, admin })
     }
@@ -125,11 +111,11 @@ impl Server {
         self.admin.local_addr()
     }
 
-    /// Serves until a signal ends it, `beside` running along.
+    /// Serves until a signal ends it, `beside` running along. SIGHUP reads `config` again, where there is one.
     ///
     /// # Errors
     /// When a thread or signal handler cannot be had.
-    pub fn run(self, beside: impl Future<Output = ()>) -> Result<(), Error> {
+    pub fn run(self, config: Option<&Path>, beside: impl Future<Output = ()>) -> Result<(), Error> {
         let Self { gateway, control, listeners, admin } = self;
         for listener in &listeners {
             tracing::info!(http = %listener.local_addr()?, "listening");
@@ -140,8 +126,8 @@ impl Server {
         let open = Arc::new(OpenConnections::default());
         let listeners = listeners.into_iter().map(TcpListener::into_std).collect::<io::Result<Vec<_>>>()?;
         let result = control.block_on(async {
-            gateway.peers.look_up().await;
-            for number in 0..gateway.settings.listen.threads.get() {
+            gateway.live().peers.look_up().await;
+            for number in 0..gateway.live().settings.listen.threads.get() {
                 let listeners =
                     listeners.iter().map(std::net::TcpListener::try_clone).collect::<io::Result<_>>()?;
                 let worker =
@@ -151,62 +137,88 @@ impl Server {
             drop(listeners);
             phase.send_replace(Phase::Serving);
             tracing::info!("ready");
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let mut terminate = signal(SignalKind::terminate())?;
+            // The admin listener stays until the process ends, so that readiness can be seen to go.
+            let draining = async {
+                terminate.recv().await;
+                phase.send_replace(Phase::Draining);
+                draining.send_replace(true);
+                drained(&gateway, &open).await;
+            };
             let ended = tokio::select! {
-                ended = signalled() => ended?,
-                () = housekeeping(&gateway) => Ended::AtOnce,
+                _ = interrupt.recv() => "at once",
+                () = draining => "drained",
                 served = admin::serve(admin, gateway.clone(), phases) => {
                     served?;
-                    Ended::AtOnce
+                    "for want of the admin listener"
                 }
-                () = async { beside.await; pending().await } => Ended::AtOnce,
-                () = async {
-                    // The admin listener stays until the process ends, so that readiness can be seen to go.
-                    wait_for_terminate().await;
-                    phase.send_replace(Phase::Draining);
-                    draining.send_replace(true);
-                    drained(&gateway, &open).await;
-                } => Ended::Drained,
+                reloads = reload_on_hangup(&gateway, config) => {
+                    reloads?;
+                    "for want of signals"
+                }
+                () = housekeeping(&gateway) => "for want of housekeeping",
+                () = async { beside.await; pending().await } => "for want of company",
             };
             tracing::info!(?ended, "stopped");
             Ok(())
         });
-        if let Some(log) = &gateway.telemetry.access_log {
+        if let Some(log) = &gateway.live().access_log {
             log.close();
         }
         result
     }
 }
 
-/// How serving came to its end.
-#[derive(Debug, Clone, Copy)]
-enum Ended {
-    /// By SIGINT.
-    AtOnce,
-    /// By SIGTERM, nothing in flight any more or the time for it over.
-    Drained,
-}
-
-async fn signalled() -> io::Result<Ended> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    interrupt.recv().await;
-    Ok(Ended::AtOnce)
-}
-
-async fn wait_for_terminate() {
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            terminate.recv().await;
-        }
-        Err(error) => {
-            tracing::error!(%error, "SIGTERM cannot be received");
-            pending().await
+/// Reads the configuration again whenever SIGHUP asks for it.
+async fn reload_on_hangup(gateway: &Gateway, config: Option<&Path>) -> io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        hangup.recv().await;
+        let Some(config) = config else {
+            tracing::info!("there is no configuration to read again");
+            continue;
+        };
+        let is_successful = reload(gateway, config);
+        gateway.metrics.reloaded(is_successful);
+        if is_successful {
+            gateway.live().peers.look_up().await;
         }
     }
 }
 
+/// Follows the configuration file as it is now, or, where that is faulty, tells why and changes nothing.
+fn reload(gateway: &Gateway, config: &Path) -> bool {
+    let settings = match Settings::load(config) {
+        Ok(settings) => settings,
+        Err(faults) => {
+            for fault in faults {
+                tracing::error!(%fault, "the configuration is not sound; the one in force stays");
+            }
+            return false;
+        }
+    };
+    let (new, old) = (settings.listen.clone(), gateway.live().settings.listen.clone());
+    if let Err(error) = gateway.reload(settings) {
+        tracing::error!(%error, "the configuration cannot be followed; the one in force stays");
+        return false;
+    }
+    for (key, is_changed) in [
+        ("listen.http", new.http != old.http),
+        ("listen.admin", new.admin != old.admin),
+        ("listen.threads", new.threads != old.threads),
+    ] {
+        if is_changed {
+            tracing::warn!(key, "cannot change while running; restart or upgrade to follow it");
+        }
+    }
+    tracing::info!("the configuration is in force");
+    true
+}
+
 /// Waits until no connection is left, or no longer than that may take.
 async fn drained(gateway: &Gateway, open: &OpenConnections) {
-    let within = gateway.settings.listen.drain_timeout;
+    let within = gateway.live().settings.listen.drain_timeout;
     tracing::info!(connections = open.count(), "draining");
     if timeout(within, open.none()).await.is_err() {
         tracing::warn!(connections = open.count(), "draining took too long; what is left is cut");
@@ -216,20 +228,20 @@ async fn drained(gateway: &Gateway, open: &OpenConnections) {
 /// What goes on beside the requests, for as long as the process lives.
 async fn housekeeping(gateway: &Gateway) {
     let names = async {
-        if gateway.peers.are_literal() {
-            pending().await
-        }
         let mut lookups = interval(LOOKUP_EVERY);
         loop {
             lookups.tick().await;
-            gateway.peers.look_up().await;
+            let peers = gateway.live().peers.clone();
+            if !peers.are_literal() {
+                peers.look_up().await;
+            }
         }
     };
     let idle_users = async {
         let mut sweeps = interval(FORGET_EVERY);
         loop {
             sweeps.tick().await;
-            gateway.ledger.forget_idle();
+            gateway.live().ledger.forget_idle();
         }
     };
     tokio::select! {
@@ -281,15 +293,15 @@ struct Place {
 impl Place {
     fn take(open: &Arc<OpenConnections>, gateway: &Arc<Gateway>) -> Option<Self> {
         let before = open.count.fetch_add(1, Ordering::AcqRel);
-        gateway.telemetry.metrics.connections.inc();
+        gateway.metrics.connections.inc();
         let place = Self { open: open.clone(), gateway: gateway.clone() };
-        (before < gateway.settings.listen.max_connections).then_some(place)
+        (before < gateway.live().settings.listen.max_connections).then_some(place)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.gateway.telemetry.metrics.connections.dec();
+        self.gateway.metrics.connections.dec();
         if self.open.count.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.open.closed.notify_waiters();
         }

@@ -35,6 +35,8 @@ pub struct Settings {
     pub deadlines: Deadlines,
     /// Fields forwarded beside the built-in list.
     pub forward_headers: Vec<HeaderName>,
+    /// The quota of each client address; none: unlimited.
+    pub client_quota: Option<Quota>,
     /// The quota of unlisted users; none: unlimited.
     pub quota: Option<UnlistedQuota>,
     /// The listed users.

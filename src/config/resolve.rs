@@ -1,7 +1,7 @@
 //! From the file as written to the settings as meant, every fault on the way noted.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::{NonZeroU32, NonZeroUsize},
     path::Path,
@@ -10,6 +10,7 @@ use std::{
 };
 
 use http::HeaderName;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use regex::bytes::Regex;
 use toml::de::DeTable;
 
@@ -20,7 +21,11 @@ use super::{
     units::{ByteSize, Period},
 };
 use crate::{
-    policy::{self, OtherPaths, Policy, fields::fold_alike},
+    policy::{
+        self, Access, Clients, Mode, OtherPaths, Policy,
+        access::{KeyDigest, Listed},
+        fields::fold_alike,
+    },
     quota::{Quota, UnlistedQuota},
 };
 
@@ -43,18 +48,34 @@ pub(super) fn resolve(text: &str, folder: &Path) -> Result<Settings, Vec<Fault>>
     let mut file = Table::of("", Some(0..0), document.get_ref());
     let mut section =
         |key, faults: &mut Faults<'_>| file.table(key, faults).unwrap_or_else(|| Table::absent(key));
-    let listen = listen(section("listen", &mut faults), &mut faults);
+    let (listen, trusted_proxies) = listen(section("listen", &mut faults), &mut faults);
     let upstream = upstream(section("upstream", &mut faults), &mut faults);
-    let (policy, deadlines, forward_headers) = policy(section("policy", &mut faults), &mut faults);
+    let policy_section = section("policy", &mut faults);
+    let clients_section = section("clients", &mut faults);
+    let access_section = section("access", &mut faults);
+    let mode =
+        choice(&mut file, "mode", &[("enforce", Mode::Enforce), ("observe", Mode::Observe)], &mut faults);
+    let (networks, client_quota) = clients(clients_section, &mut faults);
+    let (users, listed) = users(file.tables("users", &mut faults), &mut faults);
+    let access = access(access_section, listed, &mut faults);
+    let clients = Clients { networks, trusted_proxies };
+    let (policy, deadlines, forward_headers) = policy(policy_section, mode, clients, access, &mut faults);
     let quota = file.table("quota", &mut faults).and_then(|table| unlisted_quota(table, &mut faults));
-    let users = users(file.tables("users", &mut faults), &mut faults);
     let log =
         log(file.table("log", &mut faults).unwrap_or_else(|| Table::absent("log")), folder, &mut faults);
     file.close(&mut faults);
     match (listen, upstream, policy) {
-        (Some(listen), Some(upstream), Some(policy)) if faults.is_empty() => {
-            Ok(Settings { listen, upstream, policy, deadlines, forward_headers, quota, users, log })
-        }
+        (Some(listen), Some(upstream), Some(policy)) if faults.is_empty() => Ok(Settings {
+            listen,
+            upstream,
+            policy,
+            deadlines,
+            forward_headers,
+            client_quota,
+            quota,
+            users,
+            log,
+        }),
         _ => Err(faults.into_list()),
     }
 }
@@ -71,7 +92,29 @@ const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-fn listen(mut table: Table<'_>, faults: &mut Faults<'_>) -> Option<Listen> {
+/// Reads a key that names one of a few choices, the first of which is the default.
+fn choice<T: Copy>(
+    table: &mut Table<'_>,
+    key: &'static str,
+    choices: &[(&str, T); 2],
+    faults: &mut Faults<'_>,
+) -> T {
+    let [(first, default), (second, _)] = *choices;
+    let Some(written) = table.optional::<String>(key, faults) else {
+        return default;
+    };
+    let chosen = choices.iter().find(|(name, _)| *name == written);
+    chosen.map_or_else(
+        || {
+            let mend = format!("write \"{first}\" or \"{second}\"");
+            faults.add(table.span(key), table.place(key), "is neither", mend);
+            default
+        },
+        |(_, choice)| *choice,
+    )
+}
+
+fn listen(mut table: Table<'_>, faults: &mut Faults<'_>) -> (Option<Listen>, Vec<IpNet>) {
     let http: Option<Vec<SocketAddr>> = table.required("http", faults);
     let admin = table.or("admin", SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090), faults);
     let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -110,8 +153,9 @@ fn listen(mut table: Table<'_>, faults: &mut Faults<'_>) -> Option<Listen> {
         idle_timeout: period(&mut table, "idle_timeout", seconds(60), faults),
         drain_timeout: period(&mut table, "drain_timeout", seconds(30), faults),
     };
+    let trusted_proxies = table.or("trusted_proxies", Vec::new(), faults);
     table.close(faults);
-    Some(listen)
+    (Some(listen), trusted_proxies)
 }
 
 fn upstream(mut table: Table<'_>, faults: &mut Faults<'_>) -> Option<Upstream> {
@@ -137,16 +181,19 @@ fn upstream(mut table: Table<'_>, faults: &mut Faults<'_>) -> Option<Upstream> {
     Some(Upstream { peers, host, connect_timeout, response_timeout, idle_timeout })
 }
 
-fn policy(mut table: Table<'_>, faults: &mut Faults<'_>) -> (Option<Policy>, Deadlines, Vec<HeaderName>) {
-    let other_paths = match table.or("other_paths", "reject".to_owned(), faults).as_str() {
-        "reject" => Some(OtherPaths::Reject),
-        "forward" => Some(OtherPaths::Forward),
-        _ => {
-            let mend = "write \"reject\" or \"forward\"";
-            faults.add(table.span("other_paths"), table.place("other_paths"), "is neither", mend);
-            None
-        }
-    };
+fn policy(
+    mut table: Table<'_>,
+    mode: Mode,
+    clients: Clients,
+    access: Access,
+    faults: &mut Faults<'_>,
+) -> (Option<Policy>, Deadlines, Vec<HeaderName>) {
+    let other_paths = choice(
+        &mut table,
+        "other_paths",
+        &[("reject", OtherPaths::Reject), ("forward", OtherPaths::Forward)],
+        faults,
+    );
     let max_body = table.or("max_body", ByteSize(8 * 1024), faults).0;
     if max_body > MAX_BODY {
         faults.add(
@@ -169,11 +216,14 @@ fn policy(mut table: Table<'_>, faults: &mut Faults<'_>) -> (Option<Policy>, Dea
     let forward_headers = forward_headers(&mut table, faults);
     let legacy_credentials = table.or("legacy_credentials", false, faults);
     table.close(faults);
-    let policy = other_paths.zip(value_pattern.ok()).map(|(other_paths, value_pattern)| Policy {
+    let policy = value_pattern.ok().map(|value_pattern| Policy {
+        mode,
+        clients,
         other_paths,
+        legacy_credentials,
+        access,
         max_body,
         value_pattern,
-        legacy_credentials,
     });
     (policy, deadlines, forward_headers)
 }
@@ -301,26 +351,84 @@ fn check_window(table: &Table<'_>, quota: &Quota, faults: &mut Faults<'_>) {
     }
 }
 
-fn users(tables: Vec<Table<'_>>, faults: &mut Faults<'_>) -> Vec<User> {
-    let mut names = HashSet::new();
-    let mut users = Vec::new();
+fn clients(mut table: Table<'_>, faults: &mut Faults<'_>) -> (Vec<IpNet>, Option<Quota>) {
+    let everywhere = || vec![IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+    let networks = table.optional("networks", faults).unwrap_or_else(everywhere);
+    if networks.is_empty() {
+        let mend = "name the networks that may call, or leave it out for all";
+        faults.add(table.span("networks"), table.place("networks"), "is empty: nobody could call", mend);
+    }
+    let quota = table.table("quota", faults).and_then(|table| quota(table, faults));
+    table.close(faults);
+    (networks, quota)
+}
+
+fn access(mut table: Table<'_>, listed: HashMap<Box<str>, Listed>, faults: &mut Faults<'_>) -> Access {
+    let refuses_unlisted =
+        choice(&mut table, "unlisted_users", &[("forward", false), ("reject", true)], faults);
+    if refuses_unlisted && listed.is_empty() {
+        let mend = "list the users that may call, each under [[users]]";
+        faults.add(
+            table.span("unlisted_users"),
+            table.place("unlisted_users"),
+            "leaves nobody who may call",
+            mend,
+        );
+    }
+    table.close(faults);
+    Access::new(listed, refuses_unlisted)
+}
+
+fn users(tables: Vec<Table<'_>>, faults: &mut Faults<'_>) -> (Vec<User>, HashMap<Box<str>, Listed>) {
+    let mut users: Vec<User> = Vec::new();
+    let mut listed = HashMap::new();
     for mut table in tables {
         let name: Option<String> = table.required("name", faults);
-        let own = table.table("quota", faults).and_then(|table| quota(table, faults));
+        let quota = table.table("quota", faults).and_then(|table| quota(table, faults));
+        let keys = keys(&mut table, faults);
+        let networks: Option<Vec<IpNet>> = table.optional("networks", faults);
+        if networks.as_ref().is_some_and(Vec::is_empty) {
+            let mend = "name the user's networks, or leave it out for any";
+            faults.add(
+                table.span("networks"),
+                table.place("networks"),
+                "is empty: the user could not call",
+                mend,
+            );
+        }
         if let Some(name) = name {
             if !policy::credential::is_well_formed(name.as_bytes()) || name.is_empty() {
                 let mend = "write 1 to 256 visible ASCII characters, without spaces";
                 faults.add(table.span("name"), table.place("name"), "can be no api-username", mend);
-            } else if !names.insert(name.clone()) {
+            } else if listed.insert(name.clone().into(), Listed { keys, networks }).is_some() {
                 let reason = format!("`{name}` is listed twice");
                 faults.add(table.span("name"), table.place("name"), reason, "list each user once");
             } else {
-                users.push(User { name, quota: own });
+                users.push(User { name, quota });
             }
         }
         table.close(faults);
     }
-    users
+    (users, listed)
+}
+
+/// One key, or two during a rotation; a single one stands in both places.
+fn keys(table: &mut Table<'_>, faults: &mut Faults<'_>) -> Option<[KeyDigest; 2]> {
+    match table.optional::<Vec<KeyDigest>>("key_sha256", faults)?.as_slice() {
+        [key] => Some([*key; 2]),
+        [old, new] => Some([*old, *new]),
+        _ => {
+            let mend =
+                "write one digest, two during a rotation, or leave it out to let any key pass on to n4n";
+            faults.add(
+                table.span("key_sha256"),
+                table.place("key_sha256"),
+                "has not one or two digests",
+                mend,
+            );
+            None
+        }
+    }
 }
 
 fn log(mut table: Table<'_>, folder: &Path, faults: &mut Faults<'_>) -> Log {

@@ -7,9 +7,10 @@ use tokio::{net::TcpStream, time::timeout};
 
 use super::gate::{Connection, Gate, Home, NoHead};
 use crate::{
+    gateway::Gateway,
     outcome::{Beginning, Outcome, Record, RequestId},
     policy::{framing, path},
-    proxy::{Arrival, Gateway, Handle, answer},
+    proxy::{Arrival, Handle, answer},
     reason::Reason,
 };
 
@@ -69,7 +70,8 @@ impl Service {
 
     /// Waits for the next request and reads its head, each within its time.
     async fn next_head(&mut self, connection: &mut Connection) -> Result<Beginning, (Beginning, NoHead)> {
-        let settings = &self.gateway.settings;
+        let live = self.gateway.live();
+        let settings = &live.settings;
         let arrival = async {
             tokio::select! {
                 biased;
@@ -117,11 +119,12 @@ impl Service {
         reason: Reason,
     ) {
         let line = framing::readable_request_line(connection.refused_head());
-        self.gateway.telemetry.record(&Record {
+        let record = Record {
             time: beginning.time,
             request_id,
             client: Some(client.ip().to_canonical()),
             user: None,
+            is_listed: false,
             method: line.map(|(method, _)| method),
             path: line.map(|(_, target)| path::without_query(target)),
             outcome: Outcome::of(reason),
@@ -130,6 +133,8 @@ impl Service {
             peer: None,
             lookup: None,
             unlock: None,
-        });
+            observed: None,
+        };
+        self.gateway.record(&self.gateway.live(), &record);
     }
 }

@@ -37,6 +37,11 @@ impl Head<'_> {
         require(!self.has_any_of(&METHOD_OVERRIDES), Reason::MethodOverride)
     }
 
+    /// A tunnel through the gateway would carry what nobody judges.
+    pub(super) fn without_connect(&self) -> Result<(), Reason> {
+        require(self.method != "CONNECT", Reason::MethodNotAllowed)
+    }
+
     /// A field that renames the target makes of any path the unlock path.
     pub(super) fn without_rewritten_target(&self) -> Result<(), Reason> {
         require(!self.has_any_of(&TARGET_OVERRIDES), Reason::PathUnknown)

@@ -1,21 +1,27 @@
 //! What may pass, in which order it is judged, and why not: no I/O, no clock, no state.
 //!
-//! A call is judged in two steps, because its body is read only once its head has passed:
-//! [`Policy::judge_head`], then [`Policy::judge_body`]. Framing comes before both ([`framing`]); the
-//! quota, which has state, comes after.
+//! A request is judged in steps, because what the later ones need costs more to have: its framing
+//! ([`framing`]), then [`Policy::judge_client`], [`Policy::route`], [`Policy::judge_head`], [`Policy::judge_caller`]
+//! and, once the body is there, [`Policy::judge_body`]. What has state, quotas and room, is asked by the caller.
 
+pub mod access;
 pub mod body;
+pub mod client;
 pub mod credential;
 pub mod fields;
 pub mod framing;
 pub mod head;
 pub mod path;
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use regex::bytes::Regex;
 
 use crate::reason::Reason;
+pub use access::Access;
 pub use body::{Lookup, LookupKey};
+pub use client::Clients;
 pub use credential::{ApiKey, ApiUsername, Credentials};
 pub use head::Head;
 
@@ -28,33 +34,57 @@ pub enum OtherPaths {
     Forward,
 }
 
+/// Whether the rules on what a call means refuse or only take note.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// A broken rule refuses the call.
+    Enforce,
+    /// Rules that [are observable](Reason::is_observable) are judged, and the call passes all the same.
+    Observe,
+}
+
 /// The rules, as configured.
 #[derive(Debug, Clone)]
 pub struct Policy {
+    /// Whether broken rules refuse.
+    pub mode: Mode,
+    /// Which clients may call at all.
+    pub clients: Clients,
     /// What becomes of other paths.
     pub other_paths: OtherPaths,
+    /// Whether `api_key` and `api_username` are accepted as well.
+    pub legacy_credentials: bool,
+    /// Which users may call, and from where.
+    pub access: Access,
     /// The most bytes of body that are read.
     pub max_body: usize,
     /// What a lookup value must be, whole, once decoded.
     pub value_pattern: Regex,
-    /// Whether `api_key` and `api_username` are accepted as well.
-    pub legacy_credentials: bool,
 }
 
-/// Where a request that passed its head's rules goes.
-#[derive(Debug)]
+/// Where a request goes, by its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
-    /// An unlock call; its body is judged next.
-    Unlock(Credentials),
+    /// An unlock call: its head and body are judged.
+    Unlock,
     /// Another path, passed on as it is.
     Other,
+}
+
+/// Who makes a call whose head broke no rule.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// What n4n will be shown.
+    pub credentials: Credentials,
+    /// Whether the user is listed, and its key, where one is configured, was the right one.
+    pub is_listed: bool,
 }
 
 /// A call that broke no rule.
 #[derive(Debug)]
 pub struct Call {
     /// Who calls.
-    pub credentials: Credentials,
+    pub caller: Caller,
     /// Which customer is to be unlocked.
     pub lookup: Lookup,
     /// The one body n4n may read.
@@ -62,44 +92,73 @@ pub struct Call {
 }
 
 impl Policy {
-    /// Judges everything but the body.
+    /// Finds out whose request it is; `peer` is the other end of its connection.
     ///
     /// # Errors
-    /// The first broken rule from `path_unknown` to `body_too_large`.
-    pub fn judge_head(&self, head: &Head<'_>) -> Result<Route, Reason> {
+    /// `client_not_allowed`.
+    pub fn judge_client(&self, peer: IpAddr, head: &Head<'_>) -> Result<IpAddr, Reason> {
+        self.clients.judge(peer, head.fields)
+    }
+
+    /// Tells whether a request is an unlock call, and judges one that is not.
+    ///
+    /// # Errors
+    /// `path_unknown`; for another path that may pass, `method_override` or `expectation_failed` too.
+    pub fn route(&self, head: &Head<'_>) -> Result<Route, Reason> {
         match (path::classify(head.target), self.other_paths) {
-            (path::Class::Unlock { .. }, _) => {}
+            (path::Class::Unlock { .. }, _) => Ok(Route::Unlock),
             (path::Class::Other, OtherPaths::Forward) => {
-                head.without_method_override()?;
+                head.without_connect()?;
                 head.without_rewritten_target()?;
+                head.without_method_override()?;
                 head.expecting_at_most_100_continue()?;
-                return Ok(Route::Other);
+                Ok(Route::Other)
             }
             (path::Class::Other, OtherPaths::Reject) | (path::Class::Disguised, _) => {
-                return Err(Reason::PathUnknown);
+                Err(Reason::PathUnknown)
             }
         }
+    }
+
+    /// Judges what an unlock call asks for, and finds its credentials.
+    ///
+    /// # Errors
+    /// The first broken rule from `method_not_allowed` to `credential_malformed`.
+    pub fn judge_head(&self, head: &Head<'_>) -> Result<Credentials, Reason> {
         head.patching()?;
         head.without_method_override()?;
         head.without_query()?;
         head.expecting_at_most_100_continue()?;
-        let credentials = Credentials::of(head.fields, self.legacy_credentials)?;
+        Credentials::of(head.fields, self.legacy_credentials)
+    }
+
+    /// Judges who makes the call, and whether its body is worth reading.
+    ///
+    /// # Errors
+    /// The first broken rule from `credential_unknown` to `body_too_large`.
+    pub fn judge_caller(
+        &self,
+        credentials: Credentials,
+        head: &Head<'_>,
+        client: IpAddr,
+    ) -> Result<Caller, Reason> {
+        let is_listed = self.access.judge(&credentials, client)?;
         head.declaring_a_plain_form()?;
         head.with_length_up_to(self.max_body)?;
-        Ok(Route::Unlock(credentials))
+        Ok(Caller { credentials, is_listed })
     }
 
     /// Judges the body of a call whose head has passed.
     ///
     /// # Errors
     /// The first broken rule from `body_too_large` to `lookup_invalid`.
-    pub fn judge_body(&self, credentials: Credentials, body: &[u8]) -> Result<Call, Reason> {
+    pub fn judge_body(&self, caller: Caller, body: &[u8]) -> Result<Call, Reason> {
         if body.len() > self.max_body {
             return Err(Reason::BodyTooLarge);
         }
         let lookup = Lookup::of(body, &self.value_pattern)?;
         let canonical_body = lookup.canonical_body();
-        Ok(Call { credentials, lookup, canonical_body })
+        Ok(Call { caller, lookup, canonical_body })
     }
 }
 

@@ -1,9 +1,14 @@
+use std::collections::HashMap;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::*;
 
 fn policy() -> Policy {
     Policy {
+        mode: Mode::Enforce,
+        clients: Clients { networks: vec!["0.0.0.0/0".parse().unwrap()], trusted_proxies: Vec::new() },
+        access: Access::new(HashMap::new(), false),
         other_paths: OtherPaths::Reject,
         max_body: 64,
         value_pattern: Regex::new(r"\A(?:[0-9A-Za-z_.:-]{1,64})\z").unwrap(),
@@ -29,7 +34,14 @@ const FORM: &str = "content-type: application/x-www-form-urlencoded|";
 
 fn judge(policy: &Policy, method: &str, target: &str, lines: &str) -> Result<Route, &'static str> {
     let fields = fields(lines);
-    policy.judge_head(&Head { method, target, fields: &fields }).map_err(Reason::code)
+    let head = Head { method, target, fields: &fields };
+    let client = policy.judge_client([192, 0, 2, 1].into(), &head).map_err(Reason::code)?;
+    let route = policy.route(&head).map_err(Reason::code)?;
+    if route == Route::Unlock {
+        let credentials = policy.judge_head(&head).map_err(Reason::code)?;
+        policy.judge_caller(credentials, &head, client).map_err(Reason::code)?;
+    }
+    Ok(route)
 }
 
 fn judge_unlock(lines: &str) -> Result<(), &'static str> {
@@ -162,9 +174,12 @@ fn other_paths_pass_only_where_they_may_and_cannot_be_mistaken() {
     assert_eq!(judge(&policy(), "GET", "/other", "").map(|_| ()), Err("path_unknown"));
 }
 
+fn caller() -> Caller {
+    Caller { credentials: Credentials::of(&fields(CREDENTIALS), false).unwrap(), is_listed: false }
+}
+
 fn judge_body(body: &[u8]) -> Result<String, &'static str> {
-    let credentials = Credentials::of(&fields(CREDENTIALS), false).unwrap();
-    let call = policy().judge_body(credentials, body).map_err(Reason::code)?;
+    let call = policy().judge_body(caller(), body).map_err(Reason::code)?;
     Ok(String::from_utf8(call.canonical_body.to_vec()).unwrap())
 }
 
@@ -229,9 +244,8 @@ fn the_first_broken_rule_of_the_body_names_the_answer() {
 #[test]
 fn a_thousand_junk_parameters_hide_nothing() {
     let roomy = Policy { max_body: 65536, ..policy() };
-    let credentials = Credentials::of(&fields(CREDENTIALS), false).unwrap();
     let body = "a&".repeat(1000) + "customer_id=1";
-    assert_eq!(roomy.judge_body(credentials, body.as_bytes()).unwrap_err(), Reason::ParameterUnknown);
+    assert_eq!(roomy.judge_body(caller(), body.as_bytes()).unwrap_err(), Reason::ParameterUnknown);
 }
 
 #[test]

@@ -7,13 +7,8 @@ use http::{StatusCode, header};
 use pingora::{Result, http::ResponseHeader, proxy::Session};
 use serde::Serialize;
 
-use super::{REQUEST_ID, Request, extract};
-use crate::{
-    config::Settings,
-    outcome::RequestId,
-    quota::{Balance, Exhausted},
-    reason::Reason,
-};
+use super::{REQUEST_ID, Request, context::Asked, extract};
+use crate::{outcome::RequestId, quota::Balance, reason::Reason};
 
 /// After which a call that found no room or no peer may come again.
 const RETRY_SOON: Duration = Duration::from_secs(1);
@@ -30,12 +25,8 @@ struct Problem<'a> {
 }
 
 /// Answers a request that was refused, and leaves its connection usable where that is safe.
-pub(super) async fn refuse(
-    session: &mut Session,
-    request: &Request,
-    reason: Reason,
-    settings: &Settings,
-) -> Result<()> {
+pub(super) async fn refuse(session: &mut Session, request: &Request, reason: Reason) -> Result<()> {
+    let settings = &request.live.settings;
     let unread = !session.is_body_done();
     let is_body_at_fault =
         matches!(reason, Reason::BodyTooLarge | Reason::BodyTimeout | Reason::BodyMalformed);
@@ -69,8 +60,8 @@ async fn write(session: &mut Session, request: &Request, reason: Reason) -> Resu
     let mut id = [0; 36];
     let body = problem(reason, status, request.id.encode(&mut id));
     let mut response = head(reason, status, request.id, body.len())?;
-    if let Some(Err(exhausted)) = &request.quota {
-        response.insert_header(header::RETRY_AFTER, whole_seconds(exhausted.retry_after))?;
+    if let Some(retry_after) = request.quota.as_ref().and_then(|asked| asked.retry_after) {
+        response.insert_header(header::RETRY_AFTER, whole_seconds(retry_after))?;
     }
     mark(&mut response, request)?;
     session.write_response_header(Box::new(response), false).await?;
@@ -89,14 +80,13 @@ fn declares_more(session: &Session, max_body: usize) -> bool {
 pub(super) fn mark(response: &mut ResponseHeader, request: &Request) -> Result<()> {
     let mut id = [0; 36];
     response.insert_header(REQUEST_ID, request.id.encode(&mut id))?;
-    let balance = match &request.quota {
-        Some(Ok(balance) | Err(Exhausted { balance, .. })) => balance,
-        None => return Ok(()),
+    let Some(Asked { policy, balance: Balance { quota, remaining, whole_in }, .. }) = &request.quota else {
+        return Ok(());
     };
-    let Balance { quota, remaining, whole_in } = balance;
     let window = whole_seconds(quota.window());
-    response.insert_header("ratelimit-policy", format!("\"user\";q={};w={window}", quota.burst))?;
-    response.insert_header("ratelimit", format!("\"user\";r={remaining};t={}", whole_seconds(*whole_in)))?;
+    response.insert_header("ratelimit-policy", format!("\"{policy}\";q={};w={window}", quota.burst))?;
+    response
+        .insert_header("ratelimit", format!("\"{policy}\";r={remaining};t={}", whole_seconds(*whole_in)))?;
     Ok(())
 }
 

@@ -1,19 +1,21 @@
 //! What one request carries from callback to callback.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use pingora::{Error, ErrorType, Result};
+use bytes::Bytes;
+use pingora::{Error, ErrorType, proxy::Session};
 
-use super::{Gateway, reading::AnswerReader};
+use super::{extract, reading::AnswerReader};
 use crate::{
     downstream::gate::Home,
+    gateway::{Gateway, Live},
     outcome::{Beginning, RequestId, UnlockResult},
     policy::{Call, Credentials, LookupKey},
-    quota::{Balance, Exhausted, Ledger},
+    quota::{Balance, Exhausted},
     reason::Reason,
     upstream::peers::Turns,
 };
@@ -34,14 +36,32 @@ pub struct Arrival {
 pub struct Request {
     pub(super) id: RequestId,
     pub(super) beginning: Beginning,
-    pub(super) client: Option<IpAddr>,
+    /// The settings it began with.
+    pub(super) live: Arc<Live>,
+    /// The connection's other end; once that is known, the client it speaks for.
+    pub(super) client: IpAddr,
     pub(super) credentials: Option<Credentials>,
+    pub(super) is_listed: bool,
     pub(super) lookup: Option<LookupKey>,
-    /// What the quota said, once it was asked.
-    pub(super) quota: Option<Result<Balance, Exhausted>>,
+    /// The last quota that was asked.
+    pub(super) quota: Option<Asked>,
+    /// Whether broken rules that observe mode can let pass are let pass.
+    pub(super) is_observed: bool,
+    /// The first such rule.
+    pub(super) observed: Option<Reason>,
     /// There once the request was admitted.
     pub(super) passage: Option<Passage>,
     pub(super) state: State,
+    body: Option<Bytes>,
+}
+
+/// What a quota said.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    /// The name of the quota, as the RateLimit fields give it.
+    pub(super) policy: &'static str,
+    pub(super) balance: Balance,
+    pub(super) retry_after: Option<Duration>,
 }
 
 /// Whether a request still has its chance.
@@ -54,49 +74,104 @@ pub(super) enum State {
 }
 
 impl Request {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(live: Arc<Live>) -> Self {
         Self {
             id: RequestId::next(),
             beginning: Beginning::now(),
-            client: None,
+            live,
+            client: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             credentials: None,
+            is_listed: false,
             lookup: None,
             quota: None,
+            is_observed: false,
+            observed: None,
             passage: None,
             state: State::Open,
+            body: None,
         }
     }
 
     pub(super) fn arrived(&mut self, arrival: Arrival) {
         arrival.home.judged();
-        self.client = Some(arrival.client.ip().to_canonical());
+        self.client = arrival.client.ip().to_canonical();
         self.beginning = arrival.beginning;
     }
 
-    pub(super) fn spend(&mut self, ledger: &Ledger, call: &Call) -> Result<(), Reason> {
-        match ledger.spend(call.credentials.username.as_str()) {
+    /// The whole body, read once.
+    pub(super) async fn body(&mut self, session: &mut Session) -> Result<Bytes, Reason> {
+        if let Some(body) = &self.body {
+            return Ok(body.clone());
+        }
+        let settings = &self.live.settings;
+        let body = extract::body(session, settings.policy.max_body, settings.deadlines.body).await?;
+        self.body = Some(body.clone());
+        Ok(body)
+    }
+
+    /// Lets a broken rule pass where observe mode says so.
+    pub(super) fn tolerate(&mut self, broken: Reason) -> Result<(), Reason> {
+        if self.is_observed && broken.is_observable() {
+            self.observed.get_or_insert(broken);
+            Ok(())
+        } else {
+            Err(broken)
+        }
+    }
+
+    pub(super) fn spend_client(&mut self) -> Result<(), Reason> {
+        self.live.ledger.spend_client(self.client).map_err(|exhausted| {
+            self.quota = Some(Asked::exhausted("client", exhausted));
+            Reason::ClientQuotaExceeded
+        })
+    }
+
+    pub(super) fn spend(&mut self, call: &Call) -> Result<(), Reason> {
+        match self.live.ledger.spend(call.caller.credentials.username.as_str()) {
             Ok(balance) => {
-                self.quota = balance.map(Ok);
+                self.quota = balance.map(|balance| Asked { policy: "user", balance, retry_after: None });
                 Ok(())
             }
             Err(exhausted) => {
-                self.quota = Some(Err(exhausted));
+                self.quota = Some(Asked::exhausted("user", exhausted));
                 Err(Reason::QuotaExceeded)
             }
         }
     }
 
     /// The passage of a request that was admitted; callbacks on the way upstream run for no other.
-    pub(super) fn passage(&mut self) -> Result<&mut Passage> {
+    pub(super) fn passage(&mut self) -> pingora::Result<&mut Passage> {
         self.passage.as_mut().ok_or_else(|| Error::explain(ErrorType::InternalError, "not admitted"))
+    }
+}
+
+impl Asked {
+    const fn exhausted(policy: &'static str, exhausted: Exhausted) -> Self {
+        Self { policy, balance: exhausted.balance, retry_after: Some(exhausted.retry_after) }
+    }
+}
+
+/// What is forwarded for a request.
+#[derive(Debug)]
+pub(super) enum Load {
+    /// An unlock call, in canonical form.
+    Canonical(Call),
+    /// An unlock call that observe mode let pass: this body, re-framed.
+    AsItCame(Bytes),
+    /// Another path's request, its body streamed.
+    Other,
+}
+
+impl Load {
+    pub(super) const fn is_unlock(&self) -> bool {
+        !matches!(self, Self::Other)
     }
 }
 
 /// An admitted request's way to the upstream and back.
 #[derive(Debug)]
 pub(super) struct Passage {
-    /// The judged call; none for another path.
-    pub(super) call: Option<Call>,
+    pub(super) load: Load,
     /// The peers not tried yet.
     pub(super) turns: Turns,
     /// The peer tried last.
@@ -109,9 +184,9 @@ pub(super) struct Passage {
 }
 
 impl Passage {
-    pub(super) fn new(call: Option<Call>, turns: Turns, in_flight: InFlight) -> Self {
+    pub(super) fn new(load: Load, turns: Turns, in_flight: InFlight) -> Self {
         Self {
-            call,
+            load,
             turns,
             peer: None,
             answer: None,
@@ -139,25 +214,32 @@ impl Passage {
 
     /// What n4n made of the call; none where it was not sent or was for another path.
     pub(super) fn unlock_result(&self) -> Option<UnlockResult> {
-        let sent = self.call.is_some() && self.is_connected();
+        let sent = self.load.is_unlock() && self.is_connected();
         sent.then(|| self.answer.as_ref().map_or(UnlockResult::Unreadable, AnswerReader::result))
     }
 }
 
-/// One of the places that `max_in_flight` allows, given back when dropped.
+/// A request's place among those in flight, given back when dropped.
 #[derive(Debug)]
-pub(super) struct InFlight(Arc<Gateway>);
+pub(super) struct InFlight {
+    gateway: Arc<Gateway>,
+    before: usize,
+}
 
 impl InFlight {
-    pub(super) fn take(gateway: &Arc<Gateway>) -> Option<Self> {
+    pub(super) fn take(gateway: &Arc<Gateway>) -> Self {
         let before = gateway.in_flight.fetch_add(1, Ordering::Relaxed);
-        let slot = Self(gateway.clone());
-        (before < gateway.settings.listen.max_in_flight).then_some(slot)
+        Self { gateway: gateway.clone(), before }
+    }
+
+    /// Whether as many as are allowed were in flight before it.
+    pub(super) const fn is_over(&self, allowed: usize) -> bool {
+        self.before >= allowed
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.gateway.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,6 +1,9 @@
 //! What goes upstream: the canonical call, or another path's request made the gateway's own.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use http::{HeaderName, HeaderValue, Version, header};
 use pingora::{
@@ -12,7 +15,8 @@ use pingora::{
 
 use super::{REQUEST_ID, Request};
 use crate::{
-    config::{Settings, Upstream},
+    config::Upstream,
+    gateway::Live,
     policy::{Call, fields::fold_alike, path},
 };
 
@@ -52,17 +56,17 @@ pub(super) fn peer(address: SocketAddr, upstream: &Upstream) -> HttpPeer {
 }
 
 /// What the gateway says of where a request came from.
-pub(super) struct Forwarding<'a> {
-    upstream_host: &'a str,
-    client: Option<IpAddr>,
+pub(super) struct Forwarding {
+    live: Arc<Live>,
+    client: IpAddr,
     downstream_host: Option<HeaderValue>,
     request_id: String,
 }
 
-impl<'a> Forwarding<'a> {
-    pub(super) fn of(request: &Request, session: &Session, settings: &'a Settings) -> Self {
+impl Forwarding {
+    pub(super) fn of(request: &Request, session: &Session) -> Self {
         Self {
-            upstream_host: &settings.upstream.host,
+            live: request.live.clone(),
             client: request.client,
             downstream_host: session.req_header().headers.get(header::HOST).cloned(),
             request_id: request.id.to_string(),
@@ -79,8 +83,9 @@ impl<'a> Forwarding<'a> {
         let mut canonical = RequestHeader::build("PATCH", path::UNLOCK.as_bytes(), Some(16))?;
         canonical.set_version(Version::HTTP_11);
         self.introduce(&mut canonical)?;
-        canonical.insert_header("api-key", call.credentials.key.as_value())?;
-        canonical.insert_header("api-username", call.credentials.username.as_value())?;
+        let credentials = &call.caller.credentials;
+        canonical.insert_header("api-key", credentials.key.as_value())?;
+        canonical.insert_header("api-username", credentials.username.as_value())?;
         canonical.insert_header(header::CONTENT_TYPE, FORM)?;
         canonical.insert_header(header::CONTENT_LENGTH, call.canonical_body.len())?;
         for name in FORWARDED.iter().chain(forward_headers) {
@@ -89,6 +94,16 @@ impl<'a> Forwarding<'a> {
             }
         }
         Ok(canonical)
+    }
+
+    /// Makes a call that passes as it came speak for the gateway, with a body of known length.
+    pub(super) fn reframe(self, upstream: &mut RequestHeader, length: usize) -> Result<()> {
+        upstream.remove_header(&header::TRANSFER_ENCODING);
+        upstream.remove_header(&header::EXPECT);
+        if length > 0 || upstream.headers.contains_key(header::CONTENT_LENGTH) {
+            upstream.insert_header(header::CONTENT_LENGTH, length)?;
+        }
+        self.amend(upstream)
     }
 
     /// Makes another path's request speak for the gateway.
@@ -109,11 +124,9 @@ impl<'a> Forwarding<'a> {
 
     /// Sets the fields that every forwarded request has.
     fn introduce(self, upstream: &mut RequestHeader) -> Result<()> {
-        upstream.insert_header(header::HOST, self.upstream_host)?;
+        upstream.insert_header(header::HOST, &self.live.settings.upstream.host)?;
         upstream.insert_header(REQUEST_ID, self.request_id)?;
-        if let Some(client) = self.client {
-            upstream.insert_header("x-forwarded-for", client.to_string())?;
-        }
+        upstream.insert_header("x-forwarded-for", self.client.to_string())?;
         upstream.insert_header("x-forwarded-proto", "http")?;
         if let Some(host) = self.downstream_host {
             upstream.insert_header("x-forwarded-host", host)?;

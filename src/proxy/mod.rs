@@ -7,10 +7,7 @@ mod extract;
 mod forward;
 mod reading;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,93 +22,91 @@ use pingora::{
 pub use context::{Arrival, Request};
 
 use crate::{
-    config::Settings,
+    gateway::{Gateway, Live},
     outcome::{Outcome, Record},
-    policy::{Call, Head, Route, path},
-    quota::Ledger,
+    policy::{Call, Head, Mode, Route, path},
     reason::Reason,
-    telemetry::Telemetry,
-    upstream::{Peers, fault},
+    upstream::fault,
 };
-use context::{InFlight, Passage, State};
+use context::{InFlight, Load, Passage, State};
 use reading::AnswerReader;
-
-/// Everything that judging and forwarding need, shared by all requests.
-#[derive(Debug)]
-pub struct Gateway {
-    /// What the gateway was told.
-    pub settings: Settings,
-    /// Every user's account.
-    pub ledger: Ledger,
-    /// The n4n hosts.
-    pub peers: Peers,
-    /// Where records go.
-    pub telemetry: Telemetry,
-    /// Calls admitted and not yet answered.
-    pub in_flight: AtomicUsize,
-}
 
 /// The gateway as one worker's Pingora holds it.
 #[derive(Debug, Clone)]
 pub struct Handle(pub Arc<Gateway>);
 
-impl Gateway {
+impl Handle {
     /// Judges a request and makes it ready to go: the order of the contract's table, on one screen.
-    async fn admit(
-        self: &Arc<Self>,
-        session: &mut Session,
-        request: &mut Request,
-    ) -> Result<Passage, Reason> {
-        let policy = &self.settings.policy;
-        let route = policy.judge_head(&head_of(session))?;
+    async fn admit(&self, session: &mut Session, request: &mut Request) -> Result<Passage, Reason> {
+        let live = request.live.clone();
+        let policy = &live.settings.policy;
+        let client = policy.judge_client(request.client, &head_of(session))?;
+        request.client = client;
+        request.spend_client()?;
+        let route = policy.route(&head_of(session))?;
+        request.is_observed = route == Route::Unlock && policy.mode == Mode::Observe;
         let call = match route {
             Route::Other => None,
-            Route::Unlock(credentials) => {
-                request.credentials = Some(credentials.clone());
-                let body = extract::body(session, policy.max_body, self.settings.deadlines.body).await?;
-                let call = policy.judge_body(credentials, &body)?;
-                request.lookup = Some(call.lookup.key);
-                Some(call)
-            }
+            Route::Unlock => self.judge(session, request, &live).await.map(Some).or_else(|reason| {
+                request.tolerate(reason)?;
+                Ok(None)
+            })?,
         };
-        let slot = InFlight::take(self).ok_or(Reason::Overloaded)?;
-        let turns = self.peers.turns();
+        let in_flight = InFlight::take(&self.0);
+        if in_flight.is_over(live.settings.listen.max_in_flight) {
+            request.tolerate(Reason::Overloaded)?;
+        }
+        let turns = live.peers.turns();
         if turns.is_empty() {
             return Err(Reason::UpstreamUnavailable);
         }
         if let Some(call) = &call {
-            request.spend(&self.ledger, call)?;
+            request.spend(call).or_else(|reason| request.tolerate(reason))?;
         }
-        Ok(Passage::new(call, turns, slot))
+        let load = match (route, request.observed, call) {
+            (Route::Unlock, None, Some(call)) => Load::Canonical(call),
+            (Route::Unlock, _, _) => Load::AsItCame(request.body(session).await?),
+            (Route::Other, _, _) => Load::Other,
+        };
+        Ok(Passage::new(load, turns, in_flight))
     }
 
-    /// Brings the gauges up to date that are read off rather than counted along.
-    pub fn update_gauges(&self) {
-        let metrics = &self.telemetry.metrics;
-        let signed = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        metrics.in_flight.set(signed(self.in_flight.load(Ordering::Relaxed)));
-        metrics.quota_users.set(signed(self.ledger.remembered()));
-        metrics.quota_evictions.inc_by(self.ledger.forgotten().saturating_sub(metrics.quota_evictions.get()));
+    /// Judges an unlock call, head and body.
+    async fn judge(&self, session: &mut Session, request: &mut Request, live: &Live) -> Result<Call, Reason> {
+        let policy = &live.settings.policy;
+        let credentials = policy.judge_head(&head_of(session))?;
+        request.credentials = Some(credentials.clone());
+        let caller = policy.judge_caller(credentials, &head_of(session), request.client)?;
+        request.is_listed = caller.is_listed;
+        let body = request.body(session).await?;
+        let call = policy.judge_body(caller, &body)?;
+        request.lookup = Some(call.lookup.key);
+        Ok(call)
     }
 
     /// Ends a request: one record for metrics and log.
     fn record(&self, session: &Session, request: &Request, outcome: Outcome) {
         let head = head_of(session);
         let passage = request.passage.as_ref();
-        self.telemetry.record(&Record {
-            time: request.beginning.time,
-            request_id: request.id,
-            client: request.client,
-            user: request.credentials.as_ref().map(|credentials| credentials.username.as_str()),
-            method: Some(head.method),
-            path: Some(path::without_query(head.target)),
-            outcome,
-            duration: request.beginning.instant.elapsed(),
-            upstream_duration: passage.and_then(Passage::upstream_duration),
-            peer: passage.and_then(|passage| passage.peer),
-            lookup: request.lookup,
-            unlock: passage.and_then(Passage::unlock_result),
-        });
+        self.0.record(
+            &request.live,
+            &Record {
+                time: request.beginning.time,
+                request_id: request.id,
+                client: Some(request.client),
+                user: request.credentials.as_ref().map(|credentials| credentials.username.as_str()),
+                is_listed: request.is_listed,
+                method: Some(head.method),
+                path: Some(path::without_query(head.target)),
+                outcome,
+                duration: request.beginning.instant.elapsed(),
+                upstream_duration: passage.and_then(Passage::upstream_duration),
+                peer: passage.and_then(|passage| passage.peer),
+                lookup: request.lookup,
+                unlock: passage.and_then(Passage::unlock_result),
+                observed: request.observed,
+            },
+        );
     }
 }
 
@@ -129,7 +124,7 @@ impl ProxyHttp for Handle {
     type CTX = Request;
 
     fn new_ctx(&self) -> Request {
-        Request::new()
+        Request::new(self.0.live())
     }
 
     /// Each request, also a connection's first, comes with word of how it arrived.
@@ -146,26 +141,27 @@ impl ProxyHttp for Handle {
     }
 
     async fn request_filter(&self, session: &mut Session, request: &mut Request) -> Result<bool> {
-        match self.0.admit(session, request).await {
+        match self.admit(session, request).await {
             Ok(passage) => {
                 request.passage = Some(passage);
                 Ok(false)
             }
             Err(reason) => {
                 request.state = State::Refused(reason);
-                answer::refuse(session, request, reason, &self.0.settings).await?;
+                answer::refuse(session, request, reason).await?;
                 Ok(true)
             }
         }
     }
 
     async fn upstream_peer(&self, _: &mut Session, request: &mut Request) -> Result<Box<HttpPeer>> {
+        let live = request.live.clone();
         let passage = request.passage()?;
         let Some(address) = passage.turns.next() else {
             return Err(Error::new_up(pingora::ErrorType::ConnectNoRoute));
         };
         passage.peer = Some(address);
-        Ok(Box::new(forward::peer(address, &self.0.settings.upstream)))
+        Ok(Box::new(forward::peer(address, &live.settings.upstream)))
     }
 
     fn fail_to_connect(
@@ -200,13 +196,15 @@ impl ProxyHttp for Handle {
         upstream: &mut RequestHeader,
         request: &mut Request,
     ) -> Result<()> {
-        let settings = &self.0.settings;
-        let forwarding = forward::Forwarding::of(request, session, settings);
-        match request.passage()?.call.as_ref() {
-            Some(call) => {
-                *upstream = forwarding.canonical(call, session.req_header(), &settings.forward_headers)?
+        let live = request.live.clone();
+        let forwarding = forward::Forwarding::of(request, session);
+        match &request.passage()?.load {
+            Load::Canonical(call) => {
+                let forwarded = &live.settings.forward_headers;
+                *upstream = forwarding.canonical(call, session.req_header(), forwarded)?;
             }
-            None => forwarding.amend(upstream)?,
+            Load::AsItCame(body) => forwarding.reframe(upstream, body.len())?,
+            Load::Other => forwarding.amend(upstream)?,
         }
         Ok(())
     }
@@ -218,10 +216,13 @@ impl ProxyHttp for Handle {
         end_of_stream: bool,
         request: &mut Request,
     ) -> Result<()> {
-        if let Some(Call { canonical_body, .. }) = request.passage()?.call.as_ref() {
-            // Whatever stood in the request's body, n4n gets the judged pair and nothing else.
-            *body = Some(if end_of_stream { canonical_body.clone() } else { Bytes::new() });
-        }
+        // Whatever stands in Pingora's buffer, n4n gets what was judged and nothing else.
+        let judged = match &request.passage()?.load {
+            Load::Canonical(call) => &call.canonical_body,
+            Load::AsItCame(whole) => whole,
+            Load::Other => return Ok(()),
+        };
+        *body = Some(if end_of_stream { judged.clone() } else { Bytes::new() });
         Ok(())
     }
 
@@ -246,7 +247,7 @@ impl ProxyHttp for Handle {
     ) -> Result<()> {
         let passage = request.passage()?;
         passage.answered();
-        if passage.call.is_some() {
+        if passage.load.is_unlock() {
             passage.answer = Some(AnswerReader::of(response));
         }
         answer::mark(response, request)?;
@@ -305,7 +306,7 @@ impl ProxyHttp for Handle {
             (State::Open, Some(status), _) => Outcome::Forwarded { status },
             (State::Open, None, _) => Outcome::Abandoned,
         };
-        self.0.record(session, request, outcome);
+        self.record(session, request, outcome);
     }
 
     /// What fails is told once, in [`fail_to_proxy`](Self::fail_to_proxy), and never with a request's bytes.

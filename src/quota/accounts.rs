@@ -116,16 +116,23 @@ impl Accounts {
         }
     }
 
-    pub(super) fn fingerprint(&self, name: &str) -> Fingerprint {
-        Fingerprint([self.fingerprint_keys[0].hash_one(name), self.fingerprint_keys[1].hash_one(name)])
+    /// Changes how many accounts are remembered at most; those beyond it are forgotten as they become whole.
+    pub(super) fn bound(&self, max_users: usize) {
+        for shard in &self.shards {
+            lock(shard).capacity = max_users / self.shards.len();
+        }
+    }
+
+    pub(super) fn fingerprint(&self, name: impl Hash) -> Fingerprint {
+        Fingerprint([self.fingerprint_keys[0].hash_one(&name), self.fingerprint_keys[1].hash_one(&name)])
     }
 
     pub(super) fn len(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).accounts.len()).sum()
     }
 
-    pub(super) fn forgotten(&self) -> u64 {
-        self.forgotten.load(Ordering::Relaxed)
+    pub(super) fn take_forgotten(&self) -> u64 {
+        self.forgotten.swap(0, Ordering::Relaxed)
     }
 
     pub(super) fn forget_idle(&self, now: u64) {

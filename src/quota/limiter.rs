@@ -95,6 +95,10 @@ impl<S: Store, C: Clock + Clone> Limiter<S, C> {
         }
     }
 
+    pub(super) const fn quota(&self) -> Quota {
+        self.quota
+    }
+
     /// Nanoseconds since the limiter's start.
     pub(super) fn now(&self) -> u64 {
         self.clock.now().duration_since(self.start).as_u64()

@@ -3,7 +3,7 @@
 mod accounts;
 mod limiter;
 
-use std::{collections::HashMap, num::NonZeroU32, time::Duration};
+use std::{collections::HashMap, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::clock::{Clock, MonotonicClock};
 
@@ -62,29 +62,63 @@ pub struct UnlistedQuota {
     pub max_users: usize,
 }
 
-/// Every user's account, in this process.
+/// The quotas in force.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Quotas {
+    /// Of unlisted users, and of listed ones without a quota of their own.
+    pub users: Option<UnlistedQuota>,
+    /// Of each client address.
+    pub clients: Option<Quota>,
+}
+
+/// How many client addresses are remembered at once.
+const MAX_CLIENTS: usize = 100_000;
+
+/// Every account, in this process.
 #[derive(Debug)]
 pub struct Ledger<C: Clock = MonotonicClock> {
-    listed: HashMap<Box<str>, Option<Limiter<Cell, C>>>,
-    unlisted: Option<Limiter<Accounts, C>>,
+    listed: HashMap<Box<str>, Option<Arc<Limiter<Cell, C>>>>,
+    unlisted: Option<Arc<Limiter<Accounts, C>>>,
+    clients: Option<Arc<Limiter<Accounts, C>>>,
 }
 
 impl<C: Clock + Clone> Ledger<C> {
-    /// Opens an account for each listed user, by its own quota or else the one for all, and a table of
-    /// accounts for the others.
+    /// Opens an account for each listed user, by its own quota or else the one for all, and tables of
+    /// accounts for the others and for client addresses.
+    ///
+    /// Accounts of `previous` whose numbers are still the same are carried over as they stand.
     pub fn open<'a>(
-        unlisted: Option<UnlistedQuota>,
+        quotas: Quotas,
         listed: impl IntoIterator<Item = (&'a str, Option<Quota>)>,
+        previous: Option<&Self>,
         clock: &C,
     ) -> Self {
         let open_listed = |(name, own): (&'a str, Option<Quota>)| {
-            let quota = own.or(unlisted.map(|unlisted| unlisted.quota));
-            (name.into(), quota.map(|quota| Limiter::new(quota, Cell::default(), clock)))
+            let limiter = own.or(quotas.users.map(|users| users.quota)).map(|quota| {
+                let kept = previous.and_then(|previous| previous.listed.get(name)?.clone());
+                kept.filter(|kept| kept.quota() == quota)
+                    .unwrap_or_else(|| Arc::new(Limiter::new(quota, Cell::default(), clock)))
+            });
+            (name.into(), limiter)
+        };
+        let open_table = |kept: Option<&Arc<Limiter<Accounts, C>>>, quota, capacity| {
+            let limiter = kept
+                .filter(|kept| kept.quota() == quota)
+                .cloned()
+                .unwrap_or_else(|| Arc::new(Limiter::new(quota, Accounts::up_to(capacity), clock)));
+            limiter.accounts().bound(capacity);
+            limiter
         };
         Self {
             listed: listed.into_iter().map(open_listed).collect(),
-            unlisted: unlisted
-                .map(|unlisted| Limiter::new(unlisted.quota, Accounts::up_to(unlisted.max_users), clock)),
+            unlisted: quotas.users.map(|users| {
+                let kept = previous.and_then(|previous| previous.unlisted.as_ref());
+                open_table(kept, users.quota, users.max_users)
+            }),
+            clients: quotas.clients.map(|quota| {
+                let kept = previous.and_then(|previous| previous.clients.as_ref());
+                open_table(kept, quota, MAX_CLIENTS)
+            }),
         }
     }
 
@@ -100,19 +134,35 @@ impl<C: Clock + Clone> Ledger<C> {
         }
     }
 
+    /// Takes one request from the client address' account. An IPv6 client counts as its /64, which is what
+    /// one subscriber has.
+    ///
+    /// # Errors
+    /// [`Exhausted`] when the account has none left; then nothing is taken.
+    pub fn spend_client(&self, client: IpAddr) -> Result<(), Exhausted> {
+        let Some(limiter) = &self.clients else {
+            return Ok(());
+        };
+        let account = match client.to_canonical() {
+            IpAddr::V4(address) => u64::from(address.to_bits()),
+            IpAddr::V6(address) => (address.to_bits() >> 64) as u64 | 1 << 63,
+        };
+        limiter.spend(limiter.accounts().fingerprint(account)).map(|_| ())
+    }
+
     /// How many unlisted users are remembered.
     pub fn remembered(&self) -> usize {
         self.unlisted.as_ref().map_or(0, |limiter| limiter.accounts().len())
     }
 
-    /// How many unlisted users have been forgotten so far, their quota whole again.
-    pub fn forgotten(&self) -> u64 {
-        self.unlisted.as_ref().map_or(0, |limiter| limiter.accounts().forgotten())
+    /// How many unlisted users have been forgotten since this was last asked, their quota whole again.
+    pub fn take_forgotten(&self) -> u64 {
+        self.unlisted.as_ref().map_or(0, |limiter| limiter.accounts().take_forgotten())
     }
 
-    /// Forgets every unlisted user whose quota is whole again, and gives the memory back.
+    /// Forgets every unlisted user and client whose quota is whole again, and gives the memory back.
     pub fn forget_idle(&self) {
-        if let Some(limiter) = &self.unlisted {
+        for limiter in self.unlisted.iter().chain(&self.clients) {
             limiter.accounts().forget_idle(limiter.now());
         }
     }

@@ -22,7 +22,8 @@ fn ledger(
 ) -> (Ledger<FakeRelativeClock>, FakeRelativeClock) {
     let clock = FakeRelativeClock::default();
     let unlisted = UnlistedQuota { quota: ten_a_second(), max_users };
-    (Ledger::open(Some(unlisted), listed.iter().copied(), &clock), clock)
+    let quotas = Quotas { users: Some(unlisted), clients: None };
+    (Ledger::open(quotas, listed.iter().copied(), None, &clock), clock)
 }
 
 fn passed(ledger: &Ledger<FakeRelativeClock>, user: &str, calls: usize) -> usize {
@@ -75,7 +76,7 @@ fn a_refused_call_spends_nothing() {
 fn without_a_quota_every_call_passes() {
     let clock = FakeRelativeClock::default();
     let own = quota(1, Duration::from_secs(1), 1);
-    let ledger = Ledger::open(None, [("free", None), ("bound", Some(own))], &clock);
+    let ledger = Ledger::open(Quotas::default(), [("free", None), ("bound", Some(own))], None, &clock);
     for user in ["free", "anyone"] {
         assert_eq!(ledger.spend(user), Ok(None), "{user}");
     }
@@ -97,7 +98,7 @@ fn past_the_bound_newcomers_share_one_account() {
     assert_eq!(passed(&ledger, "listed", 100), 20, "and so do the listed");
     clock.advance(Duration::from_secs(2));
     assert_eq!(passed(&ledger, "new1", 100), 20, "the idle are forgotten to make room");
-    assert_eq!((ledger.remembered(), ledger.forgotten()), (1, 2));
+    assert_eq!((ledger.remembered(), ledger.take_forgotten()), (1, 2));
 }
 
 #[test]
@@ -112,5 +113,48 @@ fn a_million_names_take_a_bounded_place() {
     assert_eq!(passed(&ledger, "listed", 100), 20);
     clock.advance(Duration::from_secs(2));
     ledger.forget_idle();
-    assert_eq!((ledger.remembered(), ledger.forgotten()), (0, remembered as u64));
+    assert_eq!((ledger.remembered(), ledger.take_forgotten()), (0, remembered as u64));
+}
+
+#[test]
+fn an_ipv6_client_counts_as_its_64() {
+    let clock = FakeRelativeClock::default();
+    let quotas = Quotas { users: None, clients: Some(quota(1, Duration::from_secs(1), 2)) };
+    let ledger = Ledger::open(quotas, [], None, &clock);
+    let passed =
+        |client: &str| (0..5).filter(|_| ledger.spend_client(client.parse().unwrap()).is_ok()).count();
+    for (client, passes) in [
+        ("192.0.2.1", 2),
+        ("::ffff:192.0.2.1", 0),
+        ("192.0.2.2", 2),
+        ("2001:db8::1", 2),
+        ("2001:db8::2:1", 0),
+        ("2001:db8:0:1::1", 2),
+        ("::192.0.2.1", 2),
+    ] {
+        assert_eq!(passed(client), passes, "{client}");
+    }
+}
+
+#[test]
+fn accounts_whose_numbers_stay_survive_a_reload() {
+    let clock = FakeRelativeClock::default();
+    let own = |burst| Some(quota(1, Duration::from_secs(60), burst));
+    let quotas = |max_users| Quotas {
+        users: Some(UnlistedQuota { quota: ten_a_second(), max_users }),
+        clients: own(3),
+    };
+    let client = "192.0.2.1".parse().unwrap();
+    let before =
+        Ledger::open(quotas(10), [("same", own(5)), ("changed", own(5)), ("default", None)], None, &clock);
+    for user in ["same", "changed", "default", "ada"] {
+        assert!(passed(&before, user, 100) > 1, "{user}");
+    }
+    while before.spend_client(client).is_ok() {}
+    let listed = [("same", own(5)), ("changed", own(6)), ("default", None), ("new", own(2))];
+    let after = Ledger::open(quotas(20), listed, Some(&before), &clock);
+    for (user, passes) in [("same", 0), ("changed", 6), ("default", 0), ("ada", 0), ("new", 2), ("bob", 20)] {
+        assert_eq!(passed(&after, user, 100), passes, "{user}");
+    }
+    assert!(after.spend_client(client).is_err());
 }

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use prometheus::IntCounter;
 use serde::Serialize;
 
-use crate::{config::AccessSink, outcome::Record};
+use crate::{config::AccessSink, outcome::Record, reason::Reason};
 
 /// How many bytes of lines may wait for the writer.
 const MAX_WAITING: usize = 4 * 1024 * 1024;
@@ -26,6 +26,7 @@ const GATHER: Duration = Duration::from_millis(5);
 /// The access log.
 #[derive(Debug)]
 pub struct AccessLog {
+    sink: AccessSink,
     shared: Arc<Shared>,
     dropped: IntCounter,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -40,6 +41,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Waiting {
     lines: Vec<u8>,
+    /// What the writer writes to from now on.
+    replacement: Option<File>,
     is_closed: bool,
 }
 
@@ -59,6 +62,8 @@ struct Line<'a> {
     upstream_ms: Option<f64>,
     peer: Option<std::net::SocketAddr>,
     lookup: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    observed: Option<&'static str>,
 }
 
 impl AccessLog {
@@ -76,7 +81,7 @@ impl AccessLog {
         let writers = shared.clone();
         let writer =
             thread::Builder::new().name("access-log".into()).spawn(move || write_all(&writers, output))?;
-        Ok(Some(Self { shared, dropped, writer: Mutex::new(Some(writer)) }))
+        Ok(Some(Self { sink: sink.clone(), shared, dropped, writer: Mutex::new(Some(writer)) }))
     }
 
     /// Hands a request's line to the writer, or drops it when too many are waiting.
@@ -96,9 +101,10 @@ impl AccessLog {
             upstream_ms: record.upstream_duration.map(millis),
             peer: record.peer,
             lookup: record.lookup.map(|key| key.name()),
+            observed: record.observed.map(Reason::code),
         };
         let mut waiting = lock(&self.shared.waiting);
-        if waiting.lines.len() >= MAX_WAITING {
+        if waiting.is_closed || waiting.lines.len() >= MAX_WAITING {
             self.dropped.inc();
             return;
         }
@@ -116,7 +122,19 @@ impl AccessLog {
         }
     }
 
-    /// Writes what is waiting and stops the writer.
+    /// Opens the log's file again, after it was moved away.
+    ///
+    /// # Errors
+    /// Those of opening the file; then the old one goes on being written.
+    pub fn reopen(&self) -> io::Result<()> {
+        if let AccessSink::File(path) = &self.sink {
+            lock(&self.shared.waiting).replacement = Some(append(path)?);
+            self.shared.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Writes what is waiting and stops the writer; what comes later is dropped.
     pub fn close(&self) {
         lock(&self.shared.waiting).is_closed = true;
         self.shared.changed.notify_one();
@@ -124,6 +142,12 @@ impl AccessLog {
         if writer.is_some_and(|writer| writer.join().is_err()) {
             tracing::error!("the access log's writer had failed");
         }
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -145,17 +169,21 @@ fn write_all(shared: &Shared, mut output: Box<dyn Write + Send>) {
     let mut is_failing = false;
     loop {
         let mut waiting = lock(&shared.waiting);
-        while waiting.lines.is_empty() && !waiting.is_closed {
+        while waiting.lines.is_empty() && waiting.replacement.is_none() && !waiting.is_closed {
             waiting = shared.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         if !waiting.is_closed {
             waiting = shared.changed.wait_timeout(waiting, GATHER).unwrap_or_else(PoisonError::into_inner).0;
         }
         let is_closed = waiting.is_closed;
+        let replacement = waiting.replacement.take();
         std::mem::swap(&mut waiting.lines, &mut lines);
         drop(waiting);
         let written = output.write_all(&lines).and_then(|()| output.flush());
         lines.clear();
+        if let Some(file) = replacement {
+            output = Box::new(file);
+        }
         if let Err(error) = &written
             && !is_failing
         {

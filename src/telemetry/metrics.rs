@@ -3,8 +3,6 @@
 //! All series are made here, once, so that counting is an addition and no label ever takes a value
 //! that a caller chooses.
 
-use std::collections::HashMap;
-
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -27,6 +25,9 @@ const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 /// The user label of everyone who is not listed.
 const OTHER: &str = "other";
 
+/// One user's requests, by how they ended.
+pub type UserCounters = [IntCounter; Outcome::LABELS.len()];
+
 /// All metrics of one gateway.
 #[derive(Debug)]
 pub struct Metrics {
@@ -38,8 +39,12 @@ pub struct Metrics {
     durations: [Histogram; Outcome::LABELS.len()],
     upstream_duration: Histogram,
     unlocks: [IntCounter; UnlockResult::LABELS.len()],
-    users: HashMap<Box<str>, [IntCounter; Outcome::LABELS.len()]>,
-    other_users: [IntCounter; Outcome::LABELS.len()],
+    user_requests: IntCounterVec,
+    other_users: UserCounters,
+    /// By reason; those that observe mode cannot let pass stay at zero.
+    observed: [IntCounter; Reason::ALL.len()],
+    config_reloads: [IntCounter; 2],
+    config_last_reload_successful: IntGauge,
     /// Calls admitted and not yet answered.
     pub in_flight: IntGauge,
     /// Client connections open.
@@ -53,8 +58,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Makes every series; `listed` are the users that have their own.
-    pub fn new<'a>(listed: impl IntoIterator<Item = &'a str>) -> Self {
+    /// Makes every series but those of listed users.
+    pub fn new() -> Self {
         let registry = Registry::new();
         let make = Maker(&registry);
         let requests = make.counters(
@@ -81,8 +86,18 @@ impl Metrics {
         );
         let build_info = make.gauges("build_info", "The running version; always 1.", &["version"]);
         gauge(&build_info, &[env!("CARGO_PKG_VERSION")]).set(1);
-        let by_outcome =
-            |user: &str| Outcome::LABELS.map(|outcome| counter(&user_requests, &[user, outcome]));
+        let observed = make.counters(
+            "observed_rejections_total",
+            "Calls that observe mode let pass, by the code that would have refused them.",
+            &["code"],
+        );
+        let config_reloads =
+            make.counters("config_reloads_total", "Reloads of the configuration, by result.", &["result"]);
+        let config_last_reload_successful = make.gauge(
+            "config_last_reload_successful",
+            "Whether the configuration in force is the one that was last asked for.",
+        );
+        config_last_reload_successful.set(1);
         #[cfg(target_os = "linux")]
         register(&registry, prometheus::process_collector::ProcessCollector::for_self());
         Self {
@@ -97,8 +112,11 @@ impl Metrics {
             durations: Outcome::LABELS.map(|outcome| histogram(&durations, &[outcome])),
             upstream_duration: histogram(&upstream_duration, &[]),
             unlocks: UnlockResult::LABELS.map(|result| counter(&unlocks, &[result])),
-            users: listed.into_iter().map(|user| (user.into(), by_outcome(user))).collect(),
-            other_users: by_outcome(OTHER),
+            other_users: user_counters(&user_requests, OTHER),
+            user_requests,
+            observed: Reason::ALL.map(|reason| counter(&observed, &[reason.code()])),
+            config_reloads: ["failure", "success"].map(|result| counter(&config_reloads, &[result])),
+            config_last_reload_successful,
             in_flight: make.gauge("in_flight", "Calls admitted and not yet answered."),
             connections: make.gauge("connections", "Client connections open."),
             access_log_dropped: make.counter(
@@ -112,8 +130,19 @@ impl Metrics {
         }
     }
 
-    /// Counts a request that has ended.
-    pub fn record(&self, record: &Record<'_>) {
+    /// The counters of a listed user; they go on counting where they were, should there have been such a user.
+    pub fn user_counters(&self, name: &str) -> UserCounters {
+        user_counters(&self.user_requests, name)
+    }
+
+    /// Counts a reload of the configuration.
+    pub fn reloaded(&self, is_successful: bool) {
+        self.config_reloads[usize::from(is_successful)].inc();
+        self.config_last_reload_successful.set(i64::from(is_successful));
+    }
+
+    /// Counts a request that has ended; `user` are the counters of a listed user.
+    pub fn record(&self, record: &Record<'_>, user: Option<&UserCounters>) {
         let outcome = record.outcome;
         match outcome.reason() {
             None => self.forwarded[class_of(outcome.status())].inc(),
@@ -126,8 +155,10 @@ impl Metrics {
         if let Some(unlock) = record.unlock {
             self.unlocks[unlock.index()].inc();
         }
-        let counters = record.user.and_then(|user| self.users.get(user)).unwrap_or(&self.other_users);
-        counters[outcome.index()].inc();
+        if let Some(observed) = record.observed {
+            self.observed[observed as usize].inc();
+        }
+        user.unwrap_or(&self.other_users)[outcome.index()].inc();
     }
 
     /// Everything, in Prometheus' text format.
@@ -139,6 +170,10 @@ impl Metrics {
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
     }
+}
+
+fn user_counters(requests: &IntCounterVec, user: &str) -> UserCounters {
+    Outcome::LABELS.map(|outcome| counter(requests, &[user, outcome]))
 }
 
 fn class_of(status: Option<u16>) -> usize {

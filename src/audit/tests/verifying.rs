@@ -49,19 +49,17 @@ fn any_flipped_byte_is_found() {
     let last = whole.len() - lines[5].len() - 1;
     let path = scratch.path("flipped.jsonl");
     for at in 0..whole.len() {
-        for bit in [0x01, 0x80] {
-            let mut flipped = whole.clone();
-            flipped[at] ^= bit;
-            fs::write(&path, &flipped).unwrap();
-            match verify_one(&path) {
-                Ok(verified) => {
-                    assert!(at >= last, "byte {at} is in a record that another one follows");
-                    assert_ne!(verified.last_hash, last_hash, "byte {at}: the outside copy tells");
-                }
-                Err(broken) => {
-                    let line = whole[..at].iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
-                    assert!((line..=line + 1).contains(&broken.line), "byte {at} of line {line}: {broken}");
-                }
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1 << (at % 8);
+        fs::write(&path, &flipped).unwrap();
+        match verify_one(&path) {
+            Ok(verified) => {
+                assert!(at >= last, "byte {at} is in a record that another one follows");
+                assert_ne!(verified.last_hash, last_hash, "byte {at}: the outside copy tells");
+            }
+            Err(broken) => {
+                let line = whole[..at].iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
+                assert!((line..=line + 1).contains(&broken.line), "byte {at} of line {line}: {broken}");
             }
         }
     }

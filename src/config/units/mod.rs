@@ -2,9 +2,11 @@
 
 use std::{fmt, net::SocketAddr, num::NonZeroU32, time::Duration};
 
+use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::table::Value;
+use crate::policy::access::KeyDigest;
 
 /// A span of time above zero, written `"250ms"`, `"2s"`, `"5m"`, `"1h"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +85,30 @@ impl Value for NonZeroU32 {
                 .and_then(Self::new)
                 .ok_or_else(|| Some("is too large".into())),
         }
+    }
+}
+
+impl Value for IpNet {
+    const EXPECTED: &'static str = "a network such as \"192.0.2.0/24\" or \"2001:db8::/32\"";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        let network: Self =
+            value.as_str().ok_or(None)?.parse().map_err(|_| Some("is no network".to_owned()))?;
+        match network {
+            Self::V6(mapped) if mapped.addr().to_ipv4_mapped().is_some() => {
+                Err(Some("is IPv4 written as IPv6, which no address ever is here".into()))
+            }
+            network if network.trunc() == network => Ok(network),
+            _ => Err(Some("has bits set behind its prefix".into())),
+        }
+    }
+}
+
+impl Value for KeyDigest {
+    const EXPECTED: &'static str = "the 64 hexadecimal digits that `n4n-gateway hash-key` prints";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        Self::parse(value.as_str().ok_or(None)?).ok_or_else(|| Some("is no SHA-256 digest".into()))
     }
 }
 

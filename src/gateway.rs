@@ -1,0 +1,118 @@
+//! What all requests share: the settings in force with what is derived from them, and the counters.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use governor::clock::MonotonicClock;
+
+use crate::{
+    config::Settings,
+    outcome::Record,
+    quota::{Ledger, Quotas},
+    telemetry::{
+        access_log::AccessLog,
+        metrics::{Metrics, UserCounters},
+    },
+    upstream::Peers,
+};
+
+/// The gateway, shared by all workers.
+#[derive(Debug)]
+pub struct Gateway {
+    live: ArcSwap<Live>,
+    /// The metrics.
+    pub metrics: Metrics,
+    /// Calls admitted and not yet answered.
+    pub in_flight: AtomicUsize,
+}
+
+/// The settings in force and what belongs to them. A request keeps those it began with.
+#[derive(Debug)]
+pub struct Live {
+    /// What the gateway was told.
+    pub settings: Settings,
+    /// Every account.
+    pub ledger: Ledger,
+    /// The n4n hosts.
+    pub peers: Arc<Peers>,
+    /// The access log; none where it is off.
+    pub access_log: Option<Arc<AccessLog>>,
+    users: HashMap<Box<str>, UserCounters>,
+}
+
+impl Gateway {
+    /// A gateway that follows these settings.
+    ///
+    /// # Errors
+    /// Those of opening the log files.
+    pub fn open(settings: Settings) -> io::Result<Self> {
+        let metrics = Metrics::new();
+        let live = ArcSwap::from_pointee(Live::open(settings, None, &metrics)?);
+        Ok(Self { live, metrics, in_flight: AtomicUsize::new(0) })
+    }
+
+    /// The settings in force.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// Follows other settings from the next request on, and opens log files anew.
+    ///
+    /// # Errors
+    /// Those of opening the log files; then nothing has changed.
+    pub fn reload(&self, settings: Settings) -> io::Result<()> {
+        let live = Live::open(settings, Some(&self.live()), &self.metrics)?;
+        self.live.store(Arc::new(live));
+        Ok(())
+    }
+
+    /// Brings the gauges up to date that are read off rather than counted along.
+    pub fn update_gauges(&self) {
+        let signed = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let ledger = &self.live.load().ledger;
+        self.metrics.in_flight.set(signed(self.in_flight.load(Ordering::Relaxed)));
+        self.metrics.quota_users.set(signed(ledger.remembered()));
+        self.metrics.quota_evictions.inc_by(ledger.take_forgotten());
+    }
+
+    /// Counts and logs a request that has ended.
+    pub fn record(&self, live: &Live, record: &Record<'_>) {
+        let user = record.user.filter(|_| record.is_listed).and_then(|user| live.users.get(user));
+        self.metrics.record(record, user);
+        if let Some(log) = &live.access_log {
+            log.write(record);
+        }
+    }
+}
+
+impl Live {
+    fn open(settings: Settings, previous: Option<&Self>, metrics: &Metrics) -> io::Result<Self> {
+        let access_log = match previous.filter(|previous| previous.settings.log == settings.log) {
+            Some(previous) => {
+                let log = previous.access_log.clone();
+                log.as_ref().map_or(Ok(()), |log| log.reopen())?;
+                log
+            }
+            None => AccessLog::open(&settings.log.access, metrics.access_log_dropped.clone())?.map(Arc::new),
+        };
+        let listed = settings.users.iter().map(|user| (user.name.as_str(), user.quota));
+        let quotas = Quotas { users: settings.quota, clients: settings.client_quota };
+        let ledger = Ledger::open(quotas, listed, previous.map(|previous| &previous.ledger), &MonotonicClock);
+        let peers = previous
+            .filter(|previous| previous.settings.upstream.peers == settings.upstream.peers)
+            .map_or_else(
+                || Arc::new(Peers::new(&settings.upstream.peers)),
+                |previous| previous.peers.clone(),
+            );
+        let counters = |name: &str| (Box::from(name), metrics.user_counters(name));
+        let users = settings.users.iter().map(|user| counters(&user.name)).collect();
+        Ok(Self { settings, ledger, peers, access_log, users })
+    }
+}

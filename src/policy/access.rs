@@ -1,0 +1,172 @@
+//! Who may call: the credentials' own rules, by user.
+
+use std::{collections::HashMap, fmt, net::IpAddr};
+
+use ipnet::IpNet;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::credential::{ApiKey, Credentials};
+use crate::reason::Reason;
+
+/// The SHA-256 of an api-key: what the configuration knows of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct KeyDigest([u8; 32]);
+
+impl KeyDigest {
+    /// The digest of a key.
+    pub fn of(key: &[u8]) -> Self {
+        Self(Sha256::digest(key).into())
+    }
+
+    /// Reads 64 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut digest = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = crate::php::escape(pair)?;
+        }
+        Some(Self(digest))
+    }
+
+    fn is(&self, other: &Self) -> subtle::Choice {
+        self.0.ct_eq(&other.0)
+    }
+}
+
+impl fmt::LowerHex for KeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A digest of a weak key gives the key away to whoever guesses.
+impl fmt::Debug for KeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyDigest(***)")
+    }
+}
+
+/// What a listed user must show.
+#[derive(Debug, Clone, Default)]
+pub struct Listed {
+    /// One key, or two during a rotation; none: any key passes on to n4n.
+    pub keys: Option<[KeyDigest; 2]>,
+    /// From where the user may call; none: from anywhere.
+    pub networks: Option<Vec<IpNet>>,
+}
+
+/// Who may call.
+#[derive(Debug, Clone)]
+pub struct Access {
+    users: HashMap<Box<str>, Listed>,
+    refuses_unlisted: bool,
+    /// Compared with the keys of users who are not listed, so that they take as long to refuse.
+    decoy: [KeyDigest; 2],
+    /// Whether any key has to be digested at all.
+    digests: bool,
+}
+
+impl Access {
+    /// The rules for the listed users, and for all others.
+    pub fn new(users: HashMap<Box<str>, Listed>, refuses_unlisted: bool) -> Self {
+        let digests = refuses_unlisted || users.values().any(|listed| listed.keys.is_some());
+        Self { users, refuses_unlisted, decoy: [KeyDigest([0; 32]); 2], digests }
+    }
+
+    /// Judges a call's credentials; tells whether the user is listed.
+    ///
+    /// # Errors
+    /// `credential_unknown` or `user_network`.
+    pub fn judge(&self, credentials: &Credentials, client: IpAddr) -> Result<bool, Reason> {
+        let listed = self.users.get(credentials.username.as_str());
+        let expected = listed.and_then(|listed| listed.keys);
+        let matches = self.digests && matches(&credentials.key, expected.as_ref().unwrap_or(&self.decoy));
+        let known = match (listed, expected) {
+            (Some(_), Some(_)) => matches,
+            (Some(_), None) => true,
+            (None, _) => !self.refuses_unlisted,
+        };
+        if !known {
+            return Err(Reason::CredentialUnknown);
+        }
+        match listed.and_then(|listed| listed.networks.as_ref()) {
+            Some(networks) if !is_in(networks, client) => Err(Reason::UserNetwork),
+            _ => Ok(listed.is_some()),
+        }
+    }
+}
+
+fn matches(key: &ApiKey, expected: &[KeyDigest; 2]) -> bool {
+    let digest = KeyDigest::of(key.as_value().as_bytes());
+    (digest.is(&expected[0]) | digest.is(&expected[1])).into()
+}
+
+/// Whether an address, IPv4-mapped ones as IPv4, is in one of the networks.
+pub fn is_in(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue};
+
+    use super::*;
+
+    fn credentials(name: &str, key: &str) -> Credentials {
+        let mut fields = HeaderMap::new();
+        fields.insert("api-username", HeaderValue::from_str(name).unwrap());
+        fields.insert("api-key", HeaderValue::from_str(key).unwrap());
+        Credentials::of(&fields, false).unwrap()
+    }
+
+    fn keys(old: &str, new: &str) -> Option<[KeyDigest; 2]> {
+        Some([old, new].map(|key| KeyDigest::of(key.as_bytes())))
+    }
+
+    #[test]
+    fn users_are_known_by_key_and_network() {
+        let networks = Some(vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
+        let users = || {
+            HashMap::from([
+                ("keyed".into(), Listed { keys: keys("old", "new"), networks: None }),
+                ("placed".into(), Listed { keys: None, networks: networks.clone() }),
+                ("both".into(), Listed { keys: keys("k", "k"), networks: networks.clone() }),
+            ])
+        };
+        let (open, closed) = (Access::new(users(), false), Access::new(users(), true));
+        for (name, key, client, in_open, in_closed) in [
+            ("keyed", "old", "203.0.113.1", Ok(true), Ok(true)),
+            ("keyed", "new", "203.0.113.1", Ok(true), Ok(true)),
+            ("keyed", "other", "203.0.113.1", Err("credential_unknown"), Err("credential_unknown")),
+            ("placed", "any", "192.0.2.9", Ok(true), Ok(true)),
+            ("placed", "any", "::ffff:192.0.2.9", Ok(true), Ok(true)),
+            ("placed", "any", "2001:db8::9", Ok(true), Ok(true)),
+            ("placed", "any", "203.0.113.1", Err("user_network"), Err("user_network")),
+            ("both", "x", "203.0.113.1", Err("credential_unknown"), Err("credential_unknown")),
+            ("both", "k", "203.0.113.1", Err("user_network"), Err("user_network")),
+            ("nobody", "k", "192.0.2.9", Ok(false), Err("credential_unknown")),
+            ("Keyed", "old", "192.0.2.9", Ok(false), Err("credential_unknown")),
+        ] {
+            for (access, want) in [(&open, in_open), (&closed, in_closed)] {
+                let verdict = access.judge(&credentials(name, key), client.parse().unwrap());
+                assert_eq!(verdict.map_err(Reason::code), want, "{name} {key} {client}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_digest_reads_back_what_it_writes_and_is_not_shown() {
+        let digest = KeyDigest::of(b"44b5498dbcb481a0d00b404c0169af62");
+        let text = format!("{digest:x}");
+        assert_eq!(KeyDigest::parse(&text), Some(digest));
+        assert_eq!(KeyDigest::parse(&text.to_uppercase()), Some(digest));
+        assert!(!format!("{digest:?}").contains(&text[..8]));
+        for text in ["", "00", &"0".repeat(63), &"g".repeat(64), &"é".repeat(32)] {
+            assert_eq!(KeyDigest::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Whose call it is: the client's address, as far as the proxies in between are believed.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::HeaderMap;
+use ipnet::IpNet;
+
+use super::{access::is_in, fields::list};
+use crate::reason::Reason;
+
+/// Which clients may call at all, and who may speak for them.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    /// From where calls are accepted.
+    pub networks: Vec<IpNet>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl Clients {
+    /// Finds the client's address and judges it.
+    ///
+    /// # Errors
+    /// `client_not_allowed` for an address outside the networks, or one that cannot be read.
+    pub fn judge(&self, peer: IpAddr, fields: &HeaderMap) -> Result<IpAddr, Reason> {
+        let client = self.address(peer, fields).ok_or(Reason::ClientNotAllowed)?;
+        if is_in(&self.networks, client) { Ok(client) } else { Err(Reason::ClientNotAllowed) }
+    }
+
+    /// The peer; or, where that is a trusted proxy, the right-most entry of `X-Forwarded-For` that is none.
+    ///
+    /// Entries further left are whatever the client cared to write. Where every entry is a trusted proxy,
+    /// the left-most is the client. `None` for an entry that cannot be read.
+    pub fn address(&self, peer: IpAddr, fields: &HeaderMap) -> Option<IpAddr> {
+        let mut client = peer.to_canonical();
+        if self.trusted_proxies.is_empty() {
+            return Some(client);
+        }
+        let mut lines: Vec<_> = fields.get_all("x-forwarded-for").iter().collect();
+        while is_in(&self.trusted_proxies, client) {
+            let Some(line) = lines.pop() else { break };
+            for entry in list(line.as_bytes()).collect::<Vec<_>>().into_iter().rev() {
+                client = entry_address(entry)?;
+                if !is_in(&self.trusted_proxies, client) {
+                    break;
+                }
+            }
+        }
+        Some(client)
+    }
+}
+
+/// An address, perhaps with a port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`.
+fn entry_address(entry: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(entry).ok()?;
+    let literal =
+        || text.strip_prefix('[')?.strip_suffix(']')?.parse::<std::net::Ipv6Addr>().ok().map(IpAddr::V6);
+    let address = text
+        .parse::<IpAddr>()
+        .ok()
+        .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+        .or_else(literal)?;
+    Some(address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn networks(list: &[&str]) -> Vec<IpNet> {
+        list.iter().map(|network| network.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_client_is_who_the_last_trusted_proxy_saw() {
+        let clients = Clients {
+            networks: networks(&["0.0.0.0/0", "::/0"]),
+            trusted_proxies: networks(&["10.0.0.0/8", "fd00::/8"]),
+        };
+        for (peer, lines, client) in [
+            ("192.0.2.1", &[][..], Some("192.0.2.1")),
+            ("192.0.2.1", &["203.0.113.9"], Some("192.0.2.1")),
+            ("::ffff:192.0.2.1", &["203.0.113.9"], Some("192.0.2.1")),
+            ("10.0.0.1", &[], Some("10.0.0.1")),
+            ("10.0.0.1", &["203.0.113.9"], Some("203.0.113.9")),
+            ("::ffff:10.0.0.1", &["203.0.113.9"], Some("203.0.113.9")),
+            ("10.0.0.1", &["203.0.113.9:4711"], Some("203.0.113.9")),
+            ("10.0.0.1", &["2001:db8::1"], Some("2001:db8::1")),
+            ("10.0.0.1", &["[2001:db8::1]"], Some("2001:db8::1")),
+            ("10.0.0.1", &["[2001:db8::1]:80"], Some("2001:db8::1")),
+            ("10.0.0.1", &["::ffff:203.0.113.9"], Some("203.0.113.9")),
+            ("fd00::1", &["1.1.1.1, 203.0.113.9, 10.0.0.2"], Some("203.0.113.9")),
+            ("10.0.0.1", &["1.1.1.1", "203.0.113.9", "10.0.0.2"], Some("203.0.113.9")),
+            ("10.0.0.1", &["1.1.1.1, , 203.0.113.9,"], Some("203.0.113.9")),
+            ("10.0.0.1", &["unknown, 203.0.113.9"], Some("203.0.113.9")),
+            ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], Some("10.0.0.3")),
+            ("10.0.0.1", &[""], Some("10.0.0.1")),
+            ("10.0.0.1", &["203.0.113.9, unknown"], None),
+            ("10.0.0.1", &["203.0.113.9, 10.0.0.2 x"], None),
+            ("10.0.0.1", &["_hidden"], None),
+            ("10.0.0.1", &["1.2.3.4:99999"], None),
+            ("10.0.0.1", &["203.0.113.9;10.0.0.2"], None),
+            ("10.0.0.1", &["\u{e9}"], None),
+        ] {
+            let mut fields = HeaderMap::new();
+            for line in lines {
+                fields.append("x-forwarded-for", HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            }
+            let want = client.map(|client| client.parse::<IpAddr>().unwrap());
+            assert_eq!(clients.address(peer.parse().unwrap(), &fields), want, "{peer} {lines:?}");
+            assert_eq!(clients.judge(peer.parse().unwrap(), &fields).ok(), want, "{peer} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_networks_may_call() {
+        let clients =
+            Clients { networks: networks(&["192.0.2.0/24", "2001:db8::/32"]), trusted_proxies: Vec::new() };
+        for (peer, allowed) in [
+            ("192.0.2.1", true),
+            ("::ffff:192.0.2.1", true),
+            ("2001:db8::1", true),
+            ("192.0.3.1", false),
+            ("2001:db9::1", false),
+            ("::1", false),
+        ] {
+            assert_eq!(clients.judge(peer.parse().unwrap(), &HeaderMap::new()).is_ok(), allowed, "{peer}");
+        }
+    }
+}
