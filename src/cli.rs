@@ -3,7 +3,7 @@
 use std::{
     future::pending,
     io::{IsTerminal, Read},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -77,7 +77,8 @@ impl Cli {
             }
             Command::Check { config } => load(&config).map_or_else(
                 |code| code,
-                |_| {
+                |settings| {
+                    warn_of_unknown_names(&settings, &config);
                     println!("{}: sound", config.display());
                     ExitCode::SUCCESS
                 },
@@ -107,6 +108,15 @@ fn load(config: &Path) -> Result<Settings, ExitCode> {
         }
         ExitCode::from(UNSOUND)
     })
+}
+
+/// A name that does not resolve here and now may do so where and when the gateway runs.
+fn warn_of_unknown_names(settings: &Settings, config: &Path) {
+    for peer in &settings.upstream.peers {
+        if let Err(error) = (peer.host.as_str(), peer.port).to_socket_addrs() {
+            eprintln!("{}: warning: upstream.peers: `{peer}` does not resolve: {error}", config.display());
+        }
+    }
 }
 
 fn run(settings: Settings, config: &Path) -> ExitCode {

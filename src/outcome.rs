@@ -154,6 +154,8 @@ pub struct Record<'a> {
     pub path: Option<&'a str>,
     /// How it ended.
     pub outcome: Outcome,
+    /// The status the client was sent; another than the outcome's where an answer broke off.
+    pub status: Option<u16>,
     /// From its first byte to its end.
     pub duration: Duration,
     /// From the call's last byte to n4n's answer.

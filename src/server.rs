@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use pingora::{proxy::http_proxy, server::configuration::ServerConf};
+use pingora::{apps::HttpServerOptions, proxy::http_proxy, server::configuration::ServerConf};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     runtime::{self, Runtime},
@@ -327,8 +327,13 @@ impl Worker {
         };
         runtime.block_on(async {
             let conf = Arc::new(ServerConf { threads: 1, ..ServerConf::default() });
+            let mut proxy = http_proxy(&conf, Handle(self.gateway.clone()));
+            // CONNECT is refused like any other method, in the gateway's own words.
+            let mut options = HttpServerOptions::default();
+            options.allow_connect_method_proxying = true;
+            proxy.server_options = Some(options);
             let service = Service {
-                proxy: Arc::new(http_proxy(&conf, Handle(self.gateway.clone()))),
+                proxy: Arc::new(proxy),
                 gateway: self.gateway.clone(),
                 draining: self.drain.clone(),
             };

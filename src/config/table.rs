@@ -24,6 +24,12 @@ struct Entry<'a> {
     taken: bool,
 }
 
+/// What is wrong at one place in a value.
+pub(super) struct Flaw {
+    span: Range<usize>,
+    reason: String,
+}
+
 /// A value that a key can hold.
 pub(super) trait Value: Sized {
     /// What is expected, with an example: completes "expected …".
@@ -31,6 +37,15 @@ pub(super) trait Value: Sized {
 
     /// Reads the value, or tells what is wrong with it if there is more to say than what was expected.
     fn read(value: &DeValue<'_>) -> Result<Self, Option<String>>;
+
+    /// Reads the value, or tells of each place in it what is wrong there.
+    fn read_all(value: &Spanned<DeValue<'_>>) -> Result<Self, Vec<Flaw>> {
+        Self::read(value.get_ref()).map_err(|reason| {
+            let reason =
+                reason.unwrap_or_else(|| format!("a {} cannot stand here", value.get_ref().type_str()));
+            vec![Flaw { span: value.span(), reason }]
+        })
+    }
 }
 
 impl<'a> Table<'a> {
@@ -76,12 +91,12 @@ impl<'a> Table<'a> {
     /// The key's value; `None` where it is absent or faulty.
     pub(super) fn optional<T: Value>(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<T> {
         let value = self.take(key)?;
-        match T::read(value.get_ref()) {
+        match T::read_all(value) {
             Ok(value) => Some(value),
-            Err(reason) => {
-                let reason =
-                    reason.unwrap_or_else(|| format!("a {} cannot stand here", value.get_ref().type_str()));
-                faults.add(Some(value.span()), self.place(key), reason, format!("write {}", T::EXPECTED));
+            Err(flaws) => {
+                for Flaw { span, reason } in flaws {
+                    faults.add(Some(span), self.place(key), reason, format!("write {}", T::EXPECTED));
+                }
                 None
             }
         }
@@ -171,13 +186,24 @@ impl<T: Value> Value for Vec<T> {
 
     fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
         let items = value.as_array().ok_or_else(|| Some("is no list".into()))?;
-        let read = |(index, item): (usize, &Spanned<DeValue<'_>>)| {
-            T::read(item.get_ref()).map_err(|reason| {
-                let reason =
-                    reason.unwrap_or_else(|| format!("a {} cannot stand here", item.get_ref().type_str()));
-                Some(format!("entry {}: {reason}", index + 1))
-            })
+        items.iter().map(|item| T::read(item.get_ref())).collect()
+    }
+
+    fn read_all(value: &Spanned<DeValue<'_>>) -> Result<Self, Vec<Flaw>> {
+        let Some(items) = value.get_ref().as_array() else {
+            return Err(vec![Flaw { span: value.span(), reason: "is no list".into() }]);
         };
-        items.iter().enumerate().map(read).collect()
+        let mut values = Self::with_capacity(items.len());
+        let mut flaws = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            match T::read_all(item) {
+                Ok(value) => values.push(value),
+                Err(found) => flaws.extend(found.into_iter().map(|Flaw { span, reason }| {
+                    let reason = format!("entry {}: {reason}", index + 1);
+                    Flaw { span, reason }
+                })),
+            }
+        }
+        if flaws.is_empty() { Ok(values) } else { Err(flaws) }
     }
 }

@@ -3,8 +3,13 @@
 //! Lines end in CR LF alone, sizes are plain hexadecimal, and nothing may stand between a size and its
 //! extensions, since lenient readers disagree on all of these.
 
+use crate::policy::framing::is_token_byte;
+
 /// The most bytes of one size line, its extensions included.
 const MAX_LINE: usize = 256;
+
+/// The most digits of a size, leading zeros included: as many as 64 bits can have.
+const MAX_DIGITS: usize = 16;
 
 /// The most bytes of trailer section.
 const MAX_TRAILERS: usize = 4096;
@@ -26,7 +31,8 @@ enum State {
     DataCr,
     DataLf,
     TrailerStart,
-    Trailer,
+    TrailerName,
+    TrailerValue,
     TrailerLf,
     EndLf,
     End,
@@ -70,13 +76,16 @@ impl ChunkScanner {
 
     fn step(&mut self, byte: u8) -> Result<State, Broken> {
         self.seen += 1;
-        let in_trailers = matches!(self.state, State::TrailerStart | State::Trailer | State::TrailerLf);
+        let in_trailers = matches!(
+            self.state,
+            State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerLf
+        );
         if self.seen > if in_trailers { MAX_TRAILERS } else { MAX_LINE } {
             return Err(Broken);
         }
         let digit = (byte as char).to_digit(16).map(u64::from);
         match (self.state, byte, digit) {
-            (State::Size(size), _, Some(digit)) if size <= u64::MAX >> 5 => {
+            (State::Size(size), _, Some(digit)) if self.seen <= MAX_DIGITS => {
                 Ok(State::Size(size << 4 | digit))
             }
             (State::Size(size), b'\r', _) if self.seen > 1 => Ok(State::SizeLf(size)),
@@ -93,8 +102,12 @@ impl ChunkScanner {
                 Ok(State::Size(0))
             }
             (State::TrailerStart, b'\r', _) => Ok(State::EndLf),
-            (State::Trailer, b'\r', _) => Ok(State::TrailerLf),
-            (State::TrailerStart | State::Trailer, b'\t' | b' '..=b'~' | 0x80.., _) => Ok(State::Trailer),
+            (State::TrailerName, b':', _) => Ok(State::TrailerValue),
+            (State::TrailerStart | State::TrailerName, byte, _) if is_token_byte(byte) => {
+                Ok(State::TrailerName)
+            }
+            (State::TrailerValue, b'\r', _) => Ok(State::TrailerLf),
+            (State::TrailerValue, b'\t' | b' '..=b'~' | 0x80.., _) => Ok(State::TrailerValue),
             (State::TrailerLf, b'\n', _) => Ok(State::TrailerStart),
             (State::EndLf, b'\n', _) => Ok(State::End),
             _ => Err(Broken),
@@ -160,6 +173,10 @@ mod tests {
             "5\r\nhello\n",
             "0\r\n\n",
             "0\r\nTrailer\n",
+            "0\r\nTrailer\r\n",
+            "0\r\n: x\r\n",
+            "0\r\nGET / HTTP/1.1\r\n",
+            "00000000000000000\r\n",
             "0\r\n\u{1}\r\n",
         ] {
             assert_eq!(scan(body), Err(Broken), "{body}");

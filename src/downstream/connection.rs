@@ -46,6 +46,7 @@ impl Service {
                     return;
                 }
             };
+            home.expect_answer(None);
             let mut session = ServerSession::new_http1(Box::new(Gate::new(connection, home.clone())));
             session.set_connection_user_context(Some(Box::new(Arrival {
                 client,
@@ -128,6 +129,7 @@ impl Service {
             method: line.map(|(method, _)| method),
             path: line.map(|(_, target)| path::without_query(target)),
             outcome: Outcome::of(reason),
+            status: Outcome::of(reason).status(),
             duration: beginning.instant.elapsed(),
             upstream_duration: None,
             peer: None,

@@ -13,6 +13,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Instant,
 };
 
 use async_trait::async_trait;
@@ -24,6 +25,7 @@ use pingora::protocols::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
+    time::{Sleep, sleep_until},
 };
 
 use super::chunked::ChunkScanner;
@@ -46,6 +48,8 @@ pub struct Connection {
     outbox: BytesMut,
     /// What of the present request may still be read.
     due: Due,
+    /// Goes off when the upstream's time to answer runs out; made when first needed, then set anew.
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 /// What of a request has not been handed over yet.
@@ -75,7 +79,7 @@ pub enum NoHead {
 impl Connection {
     /// A connection on which no request has come yet.
     pub fn new(socket: TcpStream) -> Self {
-        Self { socket, inbox: BytesMut::new(), outbox: BytesMut::new(), due: Due::Length(0) }
+        Self { socket, inbox: BytesMut::new(), outbox: BytesMut::new(), due: Due::Length(0), alarm: None }
     }
 
     /// Waits for the first byte of the next request.
@@ -185,6 +189,15 @@ impl Connection {
         }
     }
 
+    fn alarm(&mut self, at: Instant) -> Pin<&mut Sleep> {
+        let at = at.into();
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if alarm.deadline() != at {
+            alarm.as_mut().reset(at);
+        }
+        alarm.as_mut()
+    }
+
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.outbox.is_empty() {
             match ready!(Pin::new(&mut self.socket).poll_write(cx, &self.outbox))? {
@@ -196,11 +209,17 @@ impl Connection {
     }
 }
 
+/// A date in the one form that is sent (RFC 9110 section 5.6.7).
+type ImfFixdate = [u8; 29];
+
 /// Where a [`Gate`] leaves its connection when Pingora is done with it, however that went.
 #[derive(Debug, Default)]
 pub struct Home {
     connection: Mutex<Option<Connection>>,
     judged: AtomicBool,
+    answer_due: Mutex<Option<Instant>>,
+    date: Mutex<Option<ImfFixdate>>,
+    overdue: AtomicBool,
 }
 
 impl Home {
@@ -212,6 +231,32 @@ impl Home {
     /// Notes that the present request has got past Pingora's own parser.
     pub fn judged(&self) {
         self.judged.store(true, Ordering::Relaxed);
+    }
+
+    /// Sets the time by which the upstream must have answered, or lifts it.
+    ///
+    /// Pingora limits each read of an answer, not their sum. The gate, which it polls while it waits, ends the
+    /// wait in its place.
+    pub fn expect_answer(&self, by: Option<Instant>) {
+        *self.answer_due.lock().unwrap_or_else(PoisonError::into_inner) = by;
+    }
+
+    /// Keeps the upstream's own Date, which Pingora replaces by the time of day.
+    pub fn keep_date(&self, date: &[u8]) {
+        *self.date.lock().unwrap_or_else(PoisonError::into_inner) = date.try_into().ok();
+    }
+
+    fn take_date(&self) -> Option<ImfFixdate> {
+        self.date.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether the upstream's time to answer ran out.
+    pub fn is_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Relaxed)
+    }
+
+    fn answer_due(&self) -> Option<Instant> {
+        *self.answer_due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the last request got past Pingora's own parser; forgets it.
@@ -235,9 +280,12 @@ impl Gate {
     }
 
     fn connection(&mut self) -> &mut Connection {
-        self.connection.as_mut().expect("a gate has its connection until it is dropped")
+        self.connection.as_mut().expect(OPEN)
     }
 }
+
+/// The invariant of [`Gate::connection`].
+const OPEN: &str = "a gate has its connection until it is dropped";
 
 impl Drop for Gate {
     fn drop(&mut self) {
@@ -247,9 +295,15 @@ impl Drop for Gate {
 
 impl AsyncRead for Gate {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let connection = self.get_mut().connection();
+        let gate = self.get_mut();
+        let connection = gate.connection.as_mut().expect(OPEN);
         if connection.is_between_requests() {
-            return Poll::Pending;
+            let Some(due) = gate.home.answer_due() else {
+                return Poll::Pending;
+            };
+            ready!(connection.alarm(due).poll(cx));
+            gate.home.overdue.store(true, Ordering::Relaxed);
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         if connection.inbox.is_empty() {
             connection.inbox.reserve(READ_SIZE);
@@ -268,12 +322,18 @@ impl AsyncRead for Gate {
 
 impl AsyncWrite for Gate {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let connection = self.get_mut().connection();
+        let gate = self.get_mut();
+        let date = gate.home.take_date();
+        let connection = gate.connection();
         if connection.outbox.len() + bytes.len() > WRITE_SIZE {
             ready!(connection.poll_send(cx))?;
         }
         let taken = bytes.len().min(WRITE_SIZE);
+        let start = connection.outbox.len();
         connection.outbox.extend_from_slice(&bytes[..taken]);
+        if let Some(date) = date {
+            put_back(&date, &mut connection.outbox[start..]);
+        }
         Poll::Ready(Ok(taken))
     }
 
@@ -283,6 +343,16 @@ impl AsyncWrite for Gate {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().connection().poll_send(cx)
+    }
+}
+
+/// Writes a date over the one that Pingora gave the head.
+fn put_back(date: &ImfFixdate, head: &mut [u8]) {
+    const NAME: &[u8] = b"\r\nDate: ";
+    if let Some(at) = memchr::memmem::find(head, NAME)
+        && let Some(place) = head.get_mut(at + NAME.len()..at + NAME.len() + date.len())
+    {
+        place.copy_from_slice(date);
     }
 }
 

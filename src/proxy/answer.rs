@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::{HeaderName, StatusCode, header};
 use pingora::{Result, http::ResponseHeader, proxy::Session};
 use serde::Serialize;
 
 use super::{REQUEST_ID, Request, context::Asked, extract};
-use crate::{outcome::RequestId, quota::Balance, reason::Reason};
+use crate::{outcome::RequestId, policy::fields::list, quota::Balance, reason::Reason};
 
 /// After which a call that found no room or no peer may come again.
 const RETRY_SOON: Duration = Duration::from_secs(1);
@@ -75,6 +75,32 @@ fn declares_more(session: &Session, max_body: usize) -> bool {
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok())
         .is_some_and(|length| length > max_body as u64)
 }
+
+/// Removes what concerned the upstream's connection alone (RFC 9110 section 7.6.1). The transfer coding
+/// stays: Pingora frames the answer by it.
+pub(super) fn strip_hop_by_hop(response: &mut ResponseHeader) {
+    let nominated: Vec<HeaderName> = response
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| list(value.as_bytes()))
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
+        .filter(|name| !matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING))
+        .collect();
+    for name in nominated.iter().chain(&HOP_BY_HOP) {
+        response.remove_header(name);
+    }
+}
+
+/// Fields of a connection, named in its `Connection` field or not.
+const HOP_BY_HOP: [HeaderName; 6] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+];
 
 /// Sets the fields that every answer to a request has, the upstream's included.
 pub(super) fn mark(response: &mut ResponseHeader, request: &Request) -> Result<()> {

@@ -7,13 +7,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use pingora::{Error, ErrorType, proxy::Session};
+use http::header;
+use pingora::{Error, ErrorType, http::ResponseHeader, proxy::Session};
 
 use super::{extract, reading::AnswerReader};
 use crate::{
     downstream::gate::Home,
     gateway::{Gateway, Live},
-    outcome::{Beginning, RequestId, UnlockResult},
+    outcome::{Beginning, Outcome, RequestId, UnlockResult},
     policy::{Call, Credentials, LookupKey},
     quota::{Balance, Exhausted},
     reason::Reason,
@@ -52,6 +53,7 @@ pub struct Request {
     /// There once the request was admitted.
     pub(super) passage: Option<Passage>,
     pub(super) state: State,
+    home: Option<Arc<Home>>,
     body: Option<Bytes>,
 }
 
@@ -88,6 +90,7 @@ impl Request {
             observed: None,
             passage: None,
             state: State::Open,
+            home: None,
             body: None,
         }
     }
@@ -96,6 +99,32 @@ impl Request {
         arrival.home.judged();
         self.client = arrival.client.ip().to_canonical();
         self.beginning = arrival.beginning;
+        self.home = Some(arrival.home);
+    }
+
+    /// Starts the time in which the upstream must answer: the last byte is on its way.
+    pub(super) fn expect_answer(&self) {
+        if let Some(home) = &self.home {
+            home.expect_answer(Some(Instant::now() + self.live.settings.upstream.response_timeout));
+        }
+    }
+
+    /// Takes note that the upstream has answered.
+    pub(super) fn answered(&mut self, response: &ResponseHeader) -> pingora::Result<()> {
+        if let Some(home) = &self.home {
+            home.expect_answer(None);
+            if let Some(date) = response.headers.get(header::DATE) {
+                home.keep_date(date.as_bytes());
+            }
+        }
+        let passage = self.passage()?;
+        passage.answered_after = passage.connected_at.map(|at| at.elapsed());
+        Ok(())
+    }
+
+    /// Whether the upstream's time to answer ran out.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.home.as_ref().is_some_and(|home| home.is_overdue())
     }
 
     /// The whole body, read once.
@@ -200,10 +229,6 @@ impl Passage {
         self.connected_at = Some(Instant::now());
     }
 
-    pub(super) fn answered(&mut self) {
-        self.answered_after = self.connected_at.map(|at| at.elapsed());
-    }
-
     pub(super) const fn is_connected(&self) -> bool {
         self.connected_at.is_some()
     }
@@ -213,9 +238,10 @@ impl Passage {
     }
 
     /// What n4n made of the call; none where it was not sent or was for another path.
-    pub(super) fn unlock_result(&self) -> Option<UnlockResult> {
+    pub(super) fn unlock_result(&self, outcome: Outcome) -> Option<UnlockResult> {
         let sent = self.load.is_unlock() && self.is_connected();
-        sent.then(|| self.answer.as_ref().map_or(UnlockResult::Unreadable, AnswerReader::result))
+        let whole = self.answer.as_ref().filter(|_| matches!(outcome, Outcome::Forwarded { .. }));
+        sent.then(|| whole.map_or(UnlockResult::Unreadable, AnswerReader::result))
     }
 }
 

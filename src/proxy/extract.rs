@@ -17,7 +17,10 @@ pub(super) async fn body(session: &mut Session, max_body: usize, within: Duratio
     // Without it the upstream would get the header and, of the body, only what is read after this.
     session.enable_retry_buffering();
     if awaits_continue(session) {
+        // Pingora takes any answer before the body's end for one that ends the connection; this one does not.
+        session.set_close_on_response_before_downstream_finish(false);
         session.write_continue_response().await.map_err(|_| Reason::ClientGone)?;
+        session.set_close_on_response_before_downstream_finish(true);
     }
     timeout(within, read(session, max_body)).await.unwrap_or(Err(Reason::BodyTimeout))
 }

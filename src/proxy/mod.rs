@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header;
+use http::{StatusCode, header};
 use pingora::{
-    Error, ErrorSource, Result,
+    Error, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
     proxy::{FailToProxy, ProxyHttp, Session},
     upstreams::peer::HttpPeer,
@@ -99,11 +99,12 @@ impl Handle {
                 method: Some(head.method),
                 path: Some(path::without_query(head.target)),
                 outcome,
+                status: session.response_written().map(|response| response.status.as_u16()),
                 duration: request.beginning.instant.elapsed(),
                 upstream_duration: passage.and_then(Passage::upstream_duration),
                 peer: passage.and_then(|passage| passage.peer),
                 lookup: request.lookup,
-                unlock: passage.and_then(Passage::unlock_result),
+                unlock: passage.and_then(|passage| passage.unlock_result(outcome)),
                 observed: request.observed,
             },
         );
@@ -144,6 +145,8 @@ impl ProxyHttp for Handle {
         match self.admit(session, request).await {
             Ok(passage) => {
                 request.passage = Some(passage);
+                // Framing lets no option pass that names an end-to-end field; Pingora counts the others.
+                session.req_header_mut().remove_header(&header::CONNECTION);
                 Ok(false)
             }
             Err(reason) => {
@@ -158,7 +161,7 @@ impl ProxyHttp for Handle {
         let live = request.live.clone();
         let passage = request.passage()?;
         let Some(address) = passage.turns.next() else {
-            return Err(Error::new_up(pingora::ErrorType::ConnectNoRoute));
+            return Err(Error::new_up(ErrorType::ConnectNoRoute));
         };
         passage.peer = Some(address);
         Ok(Box::new(forward::peer(address, &live.settings.upstream)))
@@ -216,6 +219,9 @@ impl ProxyHttp for Handle {
         end_of_stream: bool,
         request: &mut Request,
     ) -> Result<()> {
+        if end_of_stream {
+            request.expect_answer();
+        }
         // Whatever stands in Pingora's buffer, n4n gets what was judged and nothing else.
         let judged = match &request.passage()?.load {
             Load::Canonical(call) => &call.canonical_body,
@@ -239,19 +245,32 @@ impl ProxyHttp for Handle {
         error
     }
 
+    /// An upgrade is never asked for, so an answer that makes one is no answer.
+    async fn upstream_response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        _: &mut Request,
+    ) -> Result<()> {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an upgrade nobody asked for").into_up());
+        }
+        Ok(())
+    }
+
     async fn response_filter(
         &self,
         _: &mut Session,
         response: &mut ResponseHeader,
         request: &mut Request,
     ) -> Result<()> {
+        request.answered(response)?;
         let passage = request.passage()?;
-        passage.answered();
         if passage.load.is_unlock() {
             passage.answer = Some(AnswerReader::of(response));
         }
-        answer::mark(response, request)?;
-        Ok(())
+        answer::strip_hop_by_hop(response);
+        answer::mark(response, request)
     }
 
     fn response_body_filter(
@@ -274,14 +293,18 @@ impl ProxyHttp for Handle {
         request: &mut Request,
     ) -> FailToProxy {
         let unanswered = FailToProxy { error_code: 0, can_reuse_downstream: false };
-        if session.response_written().is_some() || matches!(request.state, State::Refused(_)) {
-            return unanswered;
-        }
-        if *error.esource() == ErrorSource::Downstream {
+        if matches!(request.state, State::Refused(_)) {
             return unanswered;
         }
         let forwarded = request.passage.as_ref().is_some_and(Passage::is_connected);
-        let reason = fault::reason(error, forwarded);
+        let reason = if request.is_overdue() {
+            Reason::UpstreamTimeout
+        } else {
+            match fault::reason(error, forwarded) {
+                Some(reason) => reason,
+                None => return unanswered,
+            }
+        };
         tracing::warn!(
             request_id = %request.id,
             peer = ?request.passage.as_ref().and_then(|passage| passage.peer),
@@ -290,6 +313,9 @@ impl ProxyHttp for Handle {
             "a call failed"
         );
         request.state = State::Refused(reason);
+        if session.response_written().is_some_and(|response| !response.status.is_informational()) {
+            return unanswered;
+        }
         match answer::fail(session, request, reason).await {
             Ok(()) => FailToProxy {
                 error_code: reason.face().status.map_or(0, |status| status.as_u16()),
@@ -299,12 +325,12 @@ impl ProxyHttp for Handle {
         }
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, request: &mut Request) {
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, request: &mut Request) {
         let answered = session.response_written().map(|response| response.status.as_u16());
-        let outcome = match (request.state, answered, error) {
-            (State::Refused(reason), _, _) => Outcome::of(reason),
-            (State::Open, Some(status), _) => Outcome::Forwarded { status },
-            (State::Open, None, _) => Outcome::Abandoned,
+        let outcome = match (request.state, answered) {
+            (State::Refused(reason), _) => Outcome::of(reason),
+            (State::Open, Some(status)) => Outcome::Forwarded { status },
+            (State::Open, None) => Outcome::Abandoned,
         };
         self.record(session, request, outcome);
     }

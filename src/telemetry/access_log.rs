@@ -94,7 +94,7 @@ impl AccessLog {
             user: record.user,
             method: record.method,
             path: record.path,
-            status: record.outcome.status(),
+            status: record.status,
             outcome: record.outcome.label(),
             code: record.outcome.code(),
             duration_ms: millis(record.duration),

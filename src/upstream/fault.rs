@@ -4,14 +4,28 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::reason::Reason;
 
-/// The reason for which a call that policy admitted came to nothing.
+/// The reason for which a call that policy admitted came to nothing; `None` where it is the client that is
+/// gone.
 ///
 /// `forwarded` tells whether a connection to the upstream had been made.
-pub fn reason(error: &Error, forwarded: bool) -> Reason {
-    match (error.esource(), error.etype()) {
-        (_, ErrorType::ReadTimedout | ErrorType::WriteTimedout) if forwarded => Reason::UpstreamTimeout,
-        (ErrorSource::Upstream, _) if forwarded => Reason::UpstreamBroken,
-        (ErrorSource::Upstream, _) => Reason::UpstreamUnreachable,
-        _ => Reason::Internal,
+pub fn reason(error: &Error, forwarded: bool) -> Option<Reason> {
+    let is_late = matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout);
+    match error.esource() {
+        ErrorSource::Upstream if !forwarded => Some(Reason::UpstreamUnreachable),
+        ErrorSource::Upstream if is_late => Some(Reason::UpstreamTimeout),
+        ErrorSource::Upstream => Some(Reason::UpstreamBroken),
+        ErrorSource::Downstream if is_connection_lost(error.etype()) => None,
+        ErrorSource::Downstream | ErrorSource::Internal | ErrorSource::Unset => Some(Reason::Internal),
     }
+}
+
+fn is_connection_lost(etype: &ErrorType) -> bool {
+    matches!(
+        etype,
+        ErrorType::ReadError
+            | ErrorType::WriteError
+            | ErrorType::ReadTimedout
+            | ErrorType::WriteTimedout
+            | ErrorType::ConnectionClosed
+    )
 }

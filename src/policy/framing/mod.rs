@@ -179,8 +179,13 @@ fn trim_ows(mut value: &[u8]) -> &[u8] {
 
 /// A `token` (RFC 9110 section 5.6.2).
 fn token(bytes: &[u8]) -> Option<&str> {
-    let is_token = !bytes.is_empty() && bytes.iter().all(|&byte| IS_TOKEN[usize::from(byte)]);
+    let is_token = !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte));
     str::from_utf8(bytes).ok().filter(|_| is_token)
+}
+
+/// Whether a byte may stand in a `token`.
+pub const fn is_token_byte(byte: u8) -> bool {
+    IS_TOKEN[byte as usize]
 }
 
 /// Which bytes a token may have.
