@@ -7,10 +7,10 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use arc_swap::ArcSwap;
-use governor::clock::MonotonicClock;
 
 use crate::{
     config::Settings,
@@ -104,7 +104,7 @@ impl Live {
         };
         let listed = settings.users.iter().map(|user| (user.name.as_str(), user.quota));
         let quotas = Quotas { users: settings.quota, clients: settings.client_quota };
-        let ledger = Ledger::open(quotas, listed, previous.map(|previous| &previous.ledger), &MonotonicClock);
+        let ledger = Ledger::open(quotas, listed, previous.map(|previous| &previous.ledger), Instant::now());
         let peers = previous
             .filter(|previous| previous.settings.upstream.peers == settings.upstream.peers)
             .map_or_else(

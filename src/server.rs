@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pingora::{apps::HttpServerOptions, proxy::http_proxy, server::configuration::ServerConf};
@@ -241,7 +241,7 @@ async fn housekeeping(gateway: &Gateway) {
         let mut sweeps = interval(FORGET_EVERY);
         loop {
             sweeps.tick().await;
-            gateway.live().ledger.forget_idle();
+            gateway.live().ledger.forget_idle(Instant::now());
         }
     };
     tokio::select! {

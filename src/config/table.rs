@@ -41,8 +41,7 @@ pub(super) trait Value: Sized {
     /// Reads the value, or tells of each place in it what is wrong there.
     fn read_all(value: &Spanned<DeValue<'_>>) -> Result<Self, Vec<Flaw>> {
         Self::read(value.get_ref()).map_err(|reason| {
-            let reason =
-                reason.unwrap_or_else(|| format!("a {} cannot stand here", value.get_ref().type_str()));
+            let reason = reason.unwrap_or_else(|| format!("{} cannot stand here", kind(value.get_ref())));
             vec![Flaw { span: value.span(), reason }]
         })
     }
@@ -130,7 +129,7 @@ impl<'a> Table<'a> {
             | DeValue::Boolean(_)
             | DeValue::Datetime(_)
             | DeValue::Array(_)) => {
-                let reason = format!("a {} cannot stand here", other.type_str());
+                let reason = format!("{} cannot stand here", kind(other));
                 faults.add(Some(value.span()), place.clone(), reason, format!("write a table: [{place}]"));
                 None
             }
@@ -205,5 +204,18 @@ impl<T: Value> Value for Vec<T> {
             }
         }
         if flaws.is_empty() { Ok(values) } else { Err(flaws) }
+    }
+}
+
+/// What a value is, with its article.
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a decimal number",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
     }
 }

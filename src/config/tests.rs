@@ -34,7 +34,7 @@ fn every_fault_is_told_with_line_reason_and_mend() {
     let faults = parse(text).unwrap_err();
     let expected = [
         "line 2: listen.http: entry 1: is no address with a port; write an address with a port",
-        "line 3: listen.admin: a integer cannot stand here; write an address",
+        "line 3: listen.admin: a whole number cannot stand here; write an address",
         "line 4: listen.idle_timeout: is zero; write a duration",
         "line 5: upstream.peers: is required and absent; add it: a host and a port",
         "line 6: upstream.host: is no host; write a host",
@@ -76,7 +76,7 @@ fn what_contradicts_itself_is_a_fault() {
         ("[[users]]\nname = \"a\"\nkey_sha256 = []", "not one or two digests"),
         ("[[users]]\nname = \"a\"\nkey_sha256 = [\"abc\"]", "entry 1: is no SHA-256 digest"),
         ("users = 3", "no list of tables"),
-        ("log = []", "array cannot stand here"),
+        ("log = []", "a list cannot stand here"),
         ("[policy]\nother_paths = \"allow\"", "is neither"),
     ] {
         let faults = parse(text).unwrap_err();

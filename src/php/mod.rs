@@ -34,7 +34,9 @@ pub fn pieces(body: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 
 /// What `parse_str` registers, in order; of equal names PHP keeps the last.
 pub fn parse_str(body: &[u8]) -> impl Iterator<Item = Variable<'_>> {
-    pieces(body).take(MAX_INPUT_VARS).filter_map(|(name, value)| {
+    // To PHP the body is a C string.
+    let end = memchr::memchr(0, body).unwrap_or(body.len());
+    pieces(&body[..end]).take(MAX_INPUT_VARS).filter_map(|(name, value)| {
         let (name, is_array) = fold_name(decode(name))?;
         Some(Variable { name, is_array, value: decode(value) })
     })
@@ -91,16 +93,10 @@ pub fn fold_name(decoded: Cow<'_, [u8]>) -> Option<(Cow<'_, [u8]>, bool)> {
         return Some((decoded, false));
     }
     let closed = open.is_some_and(|open| memchr::memchr(b']', &name[open..]).is_some());
-    let mut folded = name[..plain].to_vec();
-    for byte in &mut folded {
-        if matches!(*byte, b' ' | b'.') {
-            *byte = b'_';
-        }
-    }
-    if let Some(open) = open.filter(|_| !closed) {
-        folded.push(b'_');
-        folded.extend_from_slice(&name[open + 1..]);
-    }
+    // With a `[` that is never closed, what follows it is folded as well, further `[` included.
+    let folding = if closed { &name[..plain] } else { name };
+    let folded =
+        folding.iter().map(|&byte| if matches!(byte, b' ' | b'.' | b'[') { b'_' } else { byte }).collect();
     Some((Cow::Owned(folded), closed))
 }
 

@@ -149,14 +149,14 @@ impl Request {
     }
 
     pub(super) fn spend_client(&mut self) -> Result<(), Reason> {
-        self.live.ledger.spend_client(self.client).map_err(|exhausted| {
+        self.live.ledger.spend_client(self.client, Instant::now()).map_err(|exhausted| {
             self.quota = Some(Asked::exhausted("client", exhausted));
             Reason::ClientQuotaExceeded
         })
     }
 
     pub(super) fn spend(&mut self, call: &Call) -> Result<(), Reason> {
-        match self.live.ledger.spend(call.caller.credentials.username.as_str()) {
+        match self.live.ledger.spend(call.caller.credentials.username.as_str(), Instant::now()) {
             Ok(balance) => {
                 self.quota = balance.map(|balance| Asked { policy: "user", balance, retry_after: None });
                 Ok(())

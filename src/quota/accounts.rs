@@ -17,6 +17,27 @@ use super::limiter::{Inquiry, Store};
 #[derive(Debug, Default)]
 pub(super) struct Cell(AtomicU64);
 
+impl Cell {
+    fn decide<T, F, E>(&self, observed: &std::cell::Cell<u64>, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut whole_at = self.0.load(Ordering::Acquire);
+        loop {
+            observed.set(whole_at);
+            let (outcome, next) = decide((whole_at != 0).then(|| Nanos::new(whole_at)))?;
+            let next = next.as_u64();
+            match self.0.compare_exchange_weak(whole_at, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    observed.set(next);
+                    return Ok(outcome);
+                }
+                Err(current) => whole_at = current,
+            }
+        }
+    }
+}
+
 impl StateStore for Cell {
     type Key = Inquiry<()>;
 
@@ -24,19 +45,7 @@ impl StateStore for Cell {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let mut whole_at = self.0.load(Ordering::Acquire);
-        loop {
-            inquiry.whole_at.set(whole_at);
-            let (outcome, next) = decide((whole_at != 0).then(|| Nanos::new(whole_at)))?;
-            let next = next.as_u64();
-            match self.0.compare_exchange_weak(whole_at, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => {
-                    inquiry.whole_at.set(next);
-                    return Ok(outcome);
-                }
-                Err(current) => whole_at = current,
-            }
-        }
+        self.decide(&inquiry.whole_at, decide)
     }
 }
 
@@ -51,6 +60,8 @@ impl Store for Cell {
 #[derive(Debug)]
 pub(super) struct Accounts {
     shards: Box<[Mutex<Shard>]>,
+    /// When the account is whole that newcomers share for whom there is no room.
+    shared: Cell,
     fingerprint_keys: [RandomState; 2],
     forgotten: AtomicU64,
 }
@@ -88,8 +99,6 @@ struct Shard {
     /// When each account is whole again.
     accounts: HashMap<Fingerprint, u64, BuildHasherDefault<AsItIs>>,
     capacity: usize,
-    /// When the account is whole that newcomers share for whom there is no room.
-    shared: u64,
     /// Before this, looking for accounts to forget would find too few to pay for the search.
     next_search: u64,
 }
@@ -103,14 +112,10 @@ const SHARDS: usize = 16;
 impl Accounts {
     pub(super) fn up_to(max_users: usize) -> Self {
         let shards = if max_users < SPLIT_FROM { 1 } else { SHARDS };
-        let shard = || Shard {
-            accounts: HashMap::default(),
-            capacity: max_users / shards,
-            shared: 0,
-            next_search: 0,
-        };
+        let shard = || Shard { accounts: HashMap::default(), capacity: max_users / shards, next_search: 0 };
         Self {
             shards: (0..shards).map(|_| Mutex::new(shard())).collect(),
+            shared: Cell::default(),
             fingerprint_keys: [RandomState::new(), RandomState::new()],
             forgotten: AtomicU64::new(0),
         }
@@ -185,21 +190,17 @@ impl StateStore for Accounts {
         let index = inquiry.key.0[1] % self.shards.len() as u64;
         let mut shard = lock(&self.shards[index as usize]);
         let known = shard.accounts.get(&inquiry.key).copied();
-        let is_shared = known.is_none() && {
-            let forgotten = shard.make_room(inquiry.now);
-            self.count_forgotten(forgotten);
-            shard.accounts.len() >= shard.capacity
-        };
-        let whole_at = if is_shared { Some(shard.shared) } else { known };
-        inquiry.whole_at.set(whole_at.unwrap_or(inquiry.now));
-        let (outcome, next) = decide(whole_at.map(Nanos::new))?;
-        let next = next.as_u64();
-        inquiry.whole_at.set(next);
-        if is_shared {
-            shard.shared = next;
-        } else {
-            shard.accounts.insert(inquiry.key, next);
+        if known.is_none() {
+            self.count_forgotten(shard.make_room(inquiry.now));
+            if shard.accounts.len() >= shard.capacity {
+                drop(shard);
+                return self.shared.decide(&inquiry.whole_at, decide);
+            }
         }
+        inquiry.whole_at.set(known.unwrap_or(inquiry.now));
+        let (outcome, next) = decide(known.map(Nanos::new))?;
+        inquiry.whole_at.set(next.as_u64());
+        shard.accounts.insert(inquiry.key, next.as_u64());
         Ok(outcome)
     }
 }

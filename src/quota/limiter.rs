@@ -7,13 +7,7 @@ use std::{
     time::Duration,
 };
 
-use governor::{
-    RateLimiter,
-    clock::{Clock, Reference},
-    middleware::NoOpMiddleware,
-    nanos::Nanos,
-    state::StateStore,
-};
+use governor::{RateLimiter, clock::Clock, middleware::NoOpMiddleware, nanos::Nanos, state::StateStore};
 
 use super::{Balance, Exhausted, Quota};
 
@@ -51,16 +45,32 @@ impl<S: StateStore> StateStore for Shared<S> {
     }
 }
 
-type Governor<S, C> =
-    RateLimiter<Inquiry<<S as Store>::Account>, Shared<S>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+/// The time of the question that is being decided, which governor asks a clock for.
+///
+/// The caller gives the time, so that one question has one time throughout: a second reading of a clock,
+/// nanoseconds later, would tell a balance that is one call short.
+#[derive(Debug, Clone, Copy)]
+struct Asked;
+
+thread_local! {
+    static NOW: Observed<Duration> = const { Observed::new(Duration::ZERO) };
+}
+
+impl Clock for Asked {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        NOW.get()
+    }
+}
+
+type Governor<S> = RateLimiter<Inquiry<<S as Store>::Account>, Shared<S>, Asked, NoOpMiddleware<Duration>>;
 
 #[derive(Debug)]
-pub(super) struct Limiter<S: Store, C: Clock> {
+pub(super) struct Limiter<S: Store> {
     quota: Quota,
     store: Arc<S>,
-    governor: Governor<S, C>,
-    clock: C,
-    start: C::Instant,
+    governor: Governor<S>,
 }
 
 /// A [`StateStore`] that answers inquiries.
@@ -69,19 +79,22 @@ pub(super) trait Store: StateStore<Key = Inquiry<Self::Account>> {
     type Account: Clone + Eq + Hash + std::fmt::Debug;
 }
 
-impl<S: Store, C: Clock + Clone> Limiter<S, C> {
-    pub(super) fn new(quota: Quota, store: S, clock: &C) -> Self {
+impl<S: Store> Limiter<S> {
+    pub(super) fn new(quota: Quota, store: S) -> Self {
         let gcra = governor::Quota::with_period(quota.interval())
             .expect("an interval is at least a nanosecond")
             .allow_burst(quota.burst);
         let store = Arc::new(store);
-        let start = clock.now();
-        let governor = RateLimiter::new(gcra, Shared(store.clone()), clock.clone());
-        Self { quota, store, governor, clock: clock.clone(), start }
+        // governor counts from the time at which it is made: from zero, as every caller does.
+        NOW.set(Duration::ZERO);
+        let governor = RateLimiter::new(gcra, Shared(store.clone()), Asked);
+        Self { quota, store, governor }
     }
 
-    pub(super) fn spend(&self, account: S::Account) -> Result<Balance, Exhausted> {
-        let now = self.now();
+    /// Takes one call from an account, `now` since the ledger was opened.
+    pub(super) fn spend(&self, account: S::Account, now: Duration) -> Result<Balance, Exhausted> {
+        NOW.set(now);
+        let now = nanos(now);
         let inquiry = Inquiry { key: account, now, whole_at: Observed::new(now) };
         let decision = self.governor.check_key(&inquiry);
         let whole_in = Duration::from_nanos(inquiry.whole_at.get().saturating_sub(now));
@@ -99,12 +112,12 @@ impl<S: Store, C: Clock + Clone> Limiter<S, C> {
         self.quota
     }
 
-    /// Nanoseconds since the limiter's start.
-    pub(super) fn now(&self) -> u64 {
-        self.clock.now().duration_since(self.start).as_u64()
-    }
-
     pub(super) fn accounts(&self) -> &S {
         &self.store
     }
+}
+
+/// A time since the ledger was opened, as accounts keep it.
+pub(super) fn nanos(now: Duration) -> u64 {
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }

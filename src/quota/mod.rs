@@ -3,12 +3,16 @@
 mod accounts;
 mod limiter;
 
-use std::{collections::HashMap, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
-
-use governor::clock::{Clock, MonotonicClock};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use accounts::{Accounts, Cell};
-use limiter::Limiter;
+use limiter::{Limiter, nanos};
 
 /// Requests per period, as configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,13 +80,15 @@ const MAX_CLIENTS: usize = 100_000;
 
 /// Every account, in this process.
 #[derive(Debug)]
-pub struct Ledger<C: Clock = MonotonicClock> {
-    listed: HashMap<Box<str>, Option<Arc<Limiter<Cell, C>>>>,
-    unlisted: Option<Arc<Limiter<Accounts, C>>>,
-    clients: Option<Arc<Limiter<Accounts, C>>>,
+pub struct Ledger {
+    /// Times are counted from here.
+    epoch: Instant,
+    listed: HashMap<Box<str>, Option<Arc<Limiter<Cell>>>>,
+    unlisted: Option<Arc<Limiter<Accounts>>>,
+    clients: Option<Arc<Limiter<Accounts>>>,
 }
 
-impl<C: Clock + Clone> Ledger<C> {
+impl Ledger {
     /// Opens an account for each listed user, by its own quota or else the one for all, and tables of
     /// accounts for the others and for client addresses.
     ///
@@ -91,25 +97,26 @@ impl<C: Clock + Clone> Ledger<C> {
         quotas: Quotas,
         listed: impl IntoIterator<Item = (&'a str, Option<Quota>)>,
         previous: Option<&Self>,
-        clock: &C,
+        now: Instant,
     ) -> Self {
         let open_listed = |(name, own): (&'a str, Option<Quota>)| {
             let limiter = own.or(quotas.users.map(|users| users.quota)).map(|quota| {
                 let kept = previous.and_then(|previous| previous.listed.get(name)?.clone());
                 kept.filter(|kept| kept.quota() == quota)
-                    .unwrap_or_else(|| Arc::new(Limiter::new(quota, Cell::default(), clock)))
+                    .unwrap_or_else(|| Arc::new(Limiter::new(quota, Cell::default())))
             });
             (name.into(), limiter)
         };
-        let open_table = |kept: Option<&Arc<Limiter<Accounts, C>>>, quota, capacity| {
+        let open_table = |kept: Option<&Arc<Limiter<Accounts>>>, quota, capacity| {
             let limiter = kept
                 .filter(|kept| kept.quota() == quota)
                 .cloned()
-                .unwrap_or_else(|| Arc::new(Limiter::new(quota, Accounts::up_to(capacity), clock)));
+                .unwrap_or_else(|| Arc::new(Limiter::new(quota, Accounts::up_to(capacity))));
             limiter.accounts().bound(capacity);
             limiter
         };
         Self {
+            epoch: previous.map_or(now, |previous| previous.epoch),
             listed: listed.into_iter().map(open_listed).collect(),
             unlisted: quotas.users.map(|users| {
                 let kept = previous.and_then(|previous| previous.unlisted.as_ref());
@@ -126,10 +133,11 @@ impl<C: Clock + Clone> Ledger<C> {
     ///
     /// # Errors
     /// [`Exhausted`] when the account has none left; then nothing is taken.
-    pub fn spend(&self, username: &str) -> Result<Option<Balance>, Exhausted> {
+    pub fn spend(&self, username: &str, now: Instant) -> Result<Option<Balance>, Exhausted> {
+        let now = now.saturating_duration_since(self.epoch);
         match (self.listed.get(username), &self.unlisted) {
-            (Some(Some(limiter)), _) => limiter.spend(()).map(Some),
-            (None, Some(limiter)) => limiter.spend(limiter.accounts().fingerprint(username)).map(Some),
+            (Some(Some(limiter)), _) => limiter.spend((), now).map(Some),
+            (None, Some(limiter)) => limiter.spend(limiter.accounts().fingerprint(username), now).map(Some),
             (Some(None), _) | (None, None) => Ok(None),
         }
     }
@@ -139,7 +147,7 @@ impl<C: Clock + Clone> Ledger<C> {
     ///
     /// # Errors
     /// [`Exhausted`] when the account has none left; then nothing is taken.
-    pub fn spend_client(&self, client: IpAddr) -> Result<(), Exhausted> {
+    pub fn spend_client(&self, client: IpAddr, now: Instant) -> Result<(), Exhausted> {
         let Some(limiter) = &self.clients else {
             return Ok(());
         };
@@ -147,7 +155,9 @@ impl<C: Clock + Clone> Ledger<C> {
             IpAddr::V4(address) => u64::from(address.to_bits()),
             IpAddr::V6(address) => (address.to_bits() >> 64) as u64 | 1 << 63,
         };
-        limiter.spend(limiter.accounts().fingerprint(account)).map(|_| ())
+        limiter
+            .spend(limiter.accounts().fingerprint(account), now.saturating_duration_since(self.epoch))
+            .map(|_| ())
     }
 
     /// How many unlisted users are remembered.
@@ -161,9 +171,9 @@ impl<C: Clock + Clone> Ledger<C> {
     }
 
     /// Forgets every unlisted user and client whose quota is whole again, and gives the memory back.
-    pub fn forget_idle(&self) {
+    pub fn forget_idle(&self, now: Instant) {
         for limiter in self.unlisted.iter().chain(&self.clients) {
-            limiter.accounts().forget_idle(limiter.now());
+            limiter.accounts().forget_idle(nanos(now.saturating_duration_since(self.epoch)));
         }
     }
 }

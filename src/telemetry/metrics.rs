@@ -57,6 +57,12 @@ pub struct Metrics {
     pub quota_users: IntGauge,
 }
 
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Metrics {
     /// Makes every series but those of listed users.
     pub fn new() -> Self {

@@ -1,11 +1,16 @@
 //! What users of the gateway may rely on, proven on the wire: one file per promise.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod attacks;
 mod canonical;
 mod check;
 mod clients;
+mod demo;
+mod differential;
 mod harness;
 mod lifecycle;
+mod openapi;
 mod quota;
 mod refusals;
+mod schemathesis;
 mod upstream_faults;

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{API_KEY, Broken, Call, Gateway, Message, Reply, Upstream, refusing_address};
+use crate::harness::{
+    API_KEY, Broken, Call, Gateway, Message, Reply, Upstream, refusing_address, silent_address,
+};
 
 /// Checks the answer, what was counted and what was logged about a call the upstream failed.
 fn assert_fails(case: &str, gateway: &Gateway, answer: &Message, status: u16, code: &str) {
@@ -22,7 +24,9 @@ fn assert_fails(case: &str, gateway: &Gateway, answer: &Message, status: u16, co
         &format!("n4n_gateway_requests_total{{outcome=\"failed\",code=\"{code}\",status_class=\"5xx\"}}"),
         1.0,
     );
-    gateway.wait_for_metric("n4n_gateway_unlocks_total{result=\"unreadable\"}", 1.0);
+    // What never left is no unlock that went wrong.
+    let sent = if code == "upstream_unreachable" { 0.0 } else { 1.0 };
+    gateway.wait_for_metric("n4n_gateway_unlocks_total{result=\"unreadable\"}", sent);
     let metrics = gateway.metrics();
     assert_eq!(metrics.sum("n4n_gateway_requests_total"), 1.0, "{case}: counted once");
 
@@ -43,8 +47,33 @@ fn no_connection_is_upstream_unreachable() {
 }
 
 #[test]
+fn no_connection_in_time_is_upstream_unreachable() {
+    let (address, _guard) = silent_address();
+    let timeout = Duration::from_millis(300);
+    let gateway = Gateway::before(address).set("upstream", "connect_timeout = \"300ms\"").start();
+    let start = Instant::now();
+    let answer = gateway.call(&Call::unlock());
+    assert!(start.elapsed() >= timeout, "given up too early");
+    assert!(start.elapsed() < 20 * timeout, "took {:?}", start.elapsed());
+    assert_fails("silent", &gateway, &answer, 502, "upstream_unreachable");
+}
+
+#[test]
+fn without_a_known_address_the_upstream_is_unavailable() {
+    let gateway = Gateway::before_all(&["n4n.invalid:80"]).set("quota", "requests = 1").start();
+    let answer = gateway.call(&Call::unlock());
+    assert_eq!((answer.status(), answer.code().as_str()), (503, "upstream_unavailable"));
+    assert!(answer.one("Retry-After").parse::<u32>().unwrap() >= 1);
+    assert_eq!(answer.field("RateLimit"), None, "the quota was not reached");
+    gateway.wait_for_metric(
+        "n4n_gateway_requests_total{outcome=\"failed\",code=\"upstream_unavailable\",status_class=\"5xx\"}",
+        1.0,
+    );
+}
+
+#[test]
 fn what_is_not_an_http_answer_is_upstream_broken() {
-    let cases: [(&str, Upstream, usize); 7] = [
+    let cases: [(&str, Upstream, usize); 6] = [
         ("accepts and closes", Upstream::closing_at_once(), 0),
         ("reads the call and closes", Upstream::scripted(|_| Reply::Last(Vec::new())), 1),
         ("garbage", Upstream::answering("\x16\x03\x01 this is not HTTP\r\n\r\n"), 1),
@@ -55,13 +84,6 @@ fn what_is_not_an_http_answer_is_upstream_broken() {
             Upstream::answering("HTTP/1.1 abc OK\r\nContent-Length: 0\r\n\r\n"),
             1,
         ),
-        (
-            "another protocol",
-            Upstream::answering(
-                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
-            ),
-            1,
-        ),
     ];
     for (case, upstream, requests) in cases {
         let gateway = Gateway::before(upstream.address()).start();
@@ -69,6 +91,15 @@ fn what_is_not_an_http_answer_is_upstream_broken() {
         assert_fails(case, &gateway, &answer, 502, "upstream_broken");
         assert_eq!(upstream.requests().len(), requests, "{case}: asked more than once");
     }
+}
+
+#[test]
+fn another_protocol_that_nobody_asked_for_is_upstream_broken() {
+    let upstream =
+        Upstream::answering("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n");
+    let gateway = Gateway::before(upstream.address()).start();
+    let answer = gateway.call(&Call::unlock());
+    assert_fails("101", &gateway, &answer, 502, "upstream_broken");
 }
 
 #[test]

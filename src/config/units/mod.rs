@@ -98,8 +98,8 @@ impl Value for IpNet {
             Self::V6(mapped) if mapped.addr().to_ipv4_mapped().is_some() => {
                 Err(Some("is IPv4 written as IPv6, which no address ever is here".into()))
             }
-            network if network.trunc() == network => Ok(network),
-            _ => Err(Some("has bits set behind its prefix".into())),
+            Self::V4(_) | Self::V6(_) if network.trunc() == network => Ok(network),
+            Self::V4(_) | Self::V6(_) => Err(Some("has bits set behind its prefix".into())),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! HTTP/1.1 messages off a socket, read strictly: what is not exactly right is an error, never a guess.
 
+use std::fmt;
 use std::io::{self, Read};
 
 /// Why no message could be read.
@@ -16,7 +17,7 @@ pub(crate) enum Broken {
 }
 
 /// One request or answer.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Message {
     /// The request line or status line.
     pub(crate) start_line: String,
@@ -26,6 +27,12 @@ pub(crate) struct Message {
     pub(crate) body: Vec<u8>,
     /// Every byte of the message as it came.
     pub(crate) raw: Vec<u8>,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", String::from_utf8_lossy(&self.raw))
+    }
 }
 
 impl Message {

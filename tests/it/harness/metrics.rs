@@ -1,6 +1,12 @@
 //! The metrics page, parsed so that a test can ask for a sum.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// A label and its value.
+static PAIR: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#"([a-zA-Z_]+)="((?:[^"\\]|\\.)*)""#).unwrap());
 
 /// One scrape.
 #[derive(Debug)]
@@ -30,6 +36,12 @@ impl Metrics {
         self.series.iter().filter(|(series, _)| series.is_selected_by(&wanted)).map(|(_, value)| value).sum()
     }
 
+    /// The series of that name that are not zero, as they are shown.
+    pub(crate) fn named(&self, name: &str) -> Vec<String> {
+        let named = self.series.iter().filter(|(series, value)| series.name == name && *value != 0.0);
+        named.map(|(series, value)| format!("{:?} {value}", series.labels)).collect()
+    }
+
     /// Whether any series has that name and those labels.
     pub(crate) fn has(&self, selector: &str) -> bool {
         let wanted = Series::parse(selector);
@@ -47,8 +59,7 @@ impl Series {
         let Some((name, labels)) = text.split_once('{') else {
             return Self { name: text.to_owned(), labels: BTreeMap::new() };
         };
-        let pair = regex::Regex::new(r#"([a-zA-Z_]+)="((?:[^"\\]|\\.)*)""#).unwrap();
-        let labels = pair.captures_iter(labels).map(|pair| (pair[1].to_owned(), pair[2].to_owned()));
+        let labels = PAIR.captures_iter(labels).map(|pair| (pair[1].to_owned(), pair[2].to_owned()));
         Self { name: name.to_owned(), labels: labels.collect() }
     }
 

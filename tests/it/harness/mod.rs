@@ -14,12 +14,13 @@ mod wire;
 use std::time::Duration;
 
 pub(crate) use call::Call;
-pub(crate) use gateway::{Gateway, Signal};
+pub(crate) use gateway::{Gateway, GatewayBuilder, Signal};
 pub(crate) use http::{Broken, Message, MessageReader};
-use metrics::Metrics;
+pub(crate) use lines::Lines;
+pub(crate) use metrics::Metrics;
 pub(crate) use php::Php;
 pub(crate) use programs::{binary, package_root, test_tools, tool};
-pub(crate) use upstream::{Gate, Reply, Upstream, refusing_address};
+pub(crate) use upstream::{Gate, Reply, Upstream, refusing_address, silent_address};
 pub(crate) use wire::Wire;
 
 /// How long anything may take before a test gives up on it.

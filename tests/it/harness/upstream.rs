@@ -203,3 +203,14 @@ pub(crate) fn refusing_address() -> (SocketAddr, impl Sized) {
     let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     (connection.local_addr().unwrap(), (listener, connection))
 }
+
+/// An address of loopback that neither accepts nor refuses for as long as the returned guard lives.
+pub(crate) fn silent_address() -> (SocketAddr, impl Sized) {
+    // Once the queue of a listener that accepts nothing is full, the system drops what else comes.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let patience = Duration::from_millis(200);
+    let queue: Vec<TcpStream> =
+        std::iter::from_fn(|| TcpStream::connect_timeout(&address, patience).ok()).take(10_000).collect();
+    (address, (listener, queue))
+}

@@ -1,7 +1,7 @@
 //! A client that writes the bytes it is given and reads the answers strictly.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use super::http::{Broken, Message, MessageReader};
 use super::{Call, DEADLINE};
@@ -25,6 +25,11 @@ impl Wire {
     /// Writes bytes; that the other side has left shows when its answer is read.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref());
+    }
+
+    /// Ends this side of the connection; answers still come.
+    pub(crate) fn stop_sending(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// The next answer, interim ones too.

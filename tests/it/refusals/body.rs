@@ -161,7 +161,9 @@ fn a_lookup_value_fits_the_pattern_as_a_whole() {
     assert_eq!(bench.gateway.call(&longest).status(), 200, "64 characters are fine");
 
     let mut digits_only = Bench::new(|upstream| {
-        Gateway::before(upstream.address()).set("policy", "value_pattern = \"[0-9]|[0-9]{3}\"").start()
+        Gateway::before(upstream.address())
+            .set("policy", "value_pattern = \"[0-9]|[0-9]{3}(-[0-9]+)?\"")
+            .start()
     });
     digits_only.assert_each_is_refused(
         &LOOKUP_INVALID,

@@ -1,0 +1,166 @@
+//! Heads: where one ends does not depend on how it arrives, and what is accepted is clear to all readers.
+#![no_main]
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    ops::Range,
+    sync::LazyLock,
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use httparse::Status;
+use libfuzzer_sys::fuzz_target;
+use n4n_gateway_fuzz::{
+    divisions, expand,
+    policy::{
+        Caller, Head, OtherPaths, Policy, Route,
+        framing::{self, BodyFraming, HeadScanner, MAX_FIELDS, RawHead},
+        path,
+    },
+    policy_of,
+    reason::Reason,
+};
+
+/// The default rules, and the most lenient.
+static POLICIES: LazyLock<[Policy; 2]> = LazyLock::new(|| {
+    let lenient = "listen.trusted_proxies = [\"0.0.0.0/0\"]\npolicy.other_paths = \"forward\"\n\
+                   policy.legacy_credentials = true";
+    ["", lenient].map(policy_of)
+});
+
+/// The other end of the connection.
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Names that an application could take for another method, as CGI folds them.
+const METHOD_OVERRIDES: [&str; 3] = ["X_HTTP_METHOD", "X_HTTP_METHOD_OVERRIDE", "X_METHOD_OVERRIDE"];
+
+fuzz_target!(|input: &[u8]| {
+    let bytes = expand(input);
+    let found = scan(&bytes, [bytes.len()]);
+    for at in divisions(bytes.len()) {
+        assert_eq!(scan(&bytes, [at, bytes.len()]), found, "divided at {at}");
+    }
+    assert_eq!(scan(&bytes, 0..=bytes.len()), found, "byte by byte");
+    let _ = framing::readable_request_line(&bytes);
+    if let Ok(Some(range)) = found {
+        let head = &bytes[range];
+        let _ = framing::readable_request_line(head);
+        let mut fields = Fields::default();
+        if let Ok(read) = framing::read(head, |name, value| fields.0.push((name, value))) {
+            fields.are_clear_for(&read);
+            fields.are_read_alike(&read, head);
+            fields.are_judged(&read);
+        }
+    }
+});
+
+/// Looks for the end of the head whenever the bytes have arrived up to the next of `ends`.
+fn scan(bytes: &[u8], ends: impl IntoIterator<Item = usize>) -> Result<Option<Range<usize>>, Reason> {
+    let mut scanner = HeadScanner::default();
+    for end in ends {
+        if let Some(head) = scanner.scan(&bytes[..end])? {
+            return Ok(Some(head));
+        }
+    }
+    Ok(None)
+}
+
+/// The fields of an accepted head, in order.
+#[derive(Default)]
+struct Fields<'a>(Vec<(&'a str, &'a [u8])>);
+
+impl<'a> Fields<'a> {
+    fn named(&self, name: &str) -> Vec<&'a [u8]> {
+        self.0.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|&(_, value)| value).collect()
+    }
+
+    /// The values under every name that CGI folds onto `variable`.
+    fn folded(&self, variable: &str) -> Vec<&'a [u8]> {
+        let fold = |name: &str| name.to_ascii_uppercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        self.0.iter().filter(|(name, _)| fold(name) == variable).map(|&(_, value)| value).collect()
+    }
+
+    fn are_clear_for(&self, read: &RawHead<'_>) {
+        assert!(self.0.len() <= MAX_FIELDS);
+        assert_eq!(self.named("host").len(), 1);
+        let (lengths, codings) = (self.folded("CONTENT_LENGTH"), self.folded("TRANSFER_ENCODING"));
+        match read.body {
+            BodyFraming::Length(length) => {
+                let declared: Option<u64> =
+                    lengths.first().map(|digits| str::from_utf8(digits).unwrap().parse().unwrap());
+                assert!(lengths.len() <= 1 && codings.is_empty());
+                assert_eq!(declared.unwrap_or(0), length);
+            }
+            BodyFraming::Chunked => {
+                assert!(lengths.is_empty() && codings.len() == 1);
+                assert!(codings[0].eq_ignore_ascii_case(b"chunked"));
+            }
+        }
+        assert_eq!(self.folded("CONTENT_TYPE").len(), self.named("content-type").len());
+    }
+
+    /// Another reader must find the same head in the same bytes.
+    fn are_read_alike(&self, read: &RawHead<'_>, head: &[u8]) {
+        let mut space = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let mut other = httparse::Request::new(&mut space);
+        assert_eq!(other.parse(head), Ok(Status::Complete(head.len())));
+        assert_eq!((other.method, other.path), (Some(read.method), Some(read.target)));
+        let others: Vec<_> = other.headers.iter().map(|field| (field.name, field.value)).collect();
+        assert_eq!(others, self.0);
+    }
+
+    fn are_judged(&self, read: &RawHead<'_>) {
+        let mut fields = HeaderMap::new();
+        for &(name, value) in &self.0 {
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("an accepted name is a field name");
+            let value = HeaderValue::from_bytes(value).expect("an accepted value is a field value");
+            fields.append(name, value);
+        }
+        let head = Head { method: read.method, target: read.target, fields: &fields };
+        for policy in &*POLICIES {
+            let Ok(client) = policy.judge_client(PEER, &head) else { continue };
+            match policy.route(&head) {
+                Ok(Route::Unlock) => {
+                    let judged = policy
+                        .judge_head(&head)
+                        .and_then(|credentials| policy.judge_caller(credentials, &head, client));
+                    if let Ok(caller) = judged {
+                        self.make_an_unlock_call(read, &caller, policy);
+                    }
+                }
+                Ok(Route::Other) => self.leave_the_unlock_path_alone(read, policy),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn make_an_unlock_call(&self, read: &RawHead<'_>, caller: &Caller, policy: &Policy) {
+        assert_eq!(read.method, "PATCH");
+        let before = read.target.strip_suffix("/api/customer/unlock").expect("the exact path");
+        let host = String::from_utf8_lossy(self.named("host")[0]);
+        let origins = ["".into(), format!("http://{host}"), format!("https://{host}")];
+        assert!(origins.iter().any(|origin| before.eq_ignore_ascii_case(origin)), "{before}");
+        for name in METHOD_OVERRIDES {
+            assert_eq!(self.folded(name), [&b""[..]; 0]);
+        }
+        assert_eq!(self.folded("API_KEY"), [caller.credentials.key.as_value().as_bytes()]);
+        assert_eq!(self.folded("API_USERNAME"), [caller.credentials.username.as_str().as_bytes()]);
+        assert_eq!(self.named("content-type").len(), 1);
+        if let BodyFraming::Length(length) = read.body {
+            assert!(length <= policy.max_body as u64);
+        }
+    }
+
+    fn leave_the_unlock_path_alone(&self, read: &RawHead<'_>, policy: &Policy) {
+        assert_eq!(policy.other_paths, OtherPaths::Forward);
+        assert_ne!(read.method, "CONNECT");
+        for name in METHOD_OVERRIDES.into_iter().chain(["X_ORIGINAL_URL", "X_REWRITE_URL"]) {
+            assert_eq!(self.folded(name), [&b""[..]; 0]);
+        }
+        let target = read.target.to_ascii_lowercase();
+        for (at, found) in target.match_indices(path::UNLOCK) {
+            let next = target.as_bytes().get(at + found.len());
+            assert!(next.is_some_and(|next| !b"/\\?#;&=".contains(next)), "{target}");
+        }
+    }
+}
