@@ -13,8 +13,11 @@ use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
 use crate::{
-    config::Settings,
+    audit,
+    config::{AccessSink, Log, Settings},
     demo,
+    explain::Explanation,
+    gateway::Gateway,
     policy::{access::KeyDigest, credential},
     server::Server,
     stand_in,
@@ -54,13 +57,40 @@ enum Command {
         #[arg(long)]
         traffic: bool,
     },
+    /// Judge one raw HTTP/1.1 request from standard input, without sending anything.
+    Explain {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// From which address the request comes.
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
+        client: IpAddr,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Read an api-key from standard input and print its `key_sha256` line.
     HashKey,
+    /// Look after an audit trail.
+    Audit {
+        #[command(subcommand)]
+        command: Audit,
+    },
     /// Run the n4n stand-in alone.
     StandIn {
         /// Where it listens.
         #[arg(long, value_name = "ADDR")]
         listen: SocketAddr,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Audit {
+    /// Check a trail's chain, its files in order; print its length and the hash of its last record.
+    Verify {
+        /// The trail's files, the oldest first.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
     },
 }
 
@@ -87,6 +117,10 @@ impl Cli {
                 let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
                 finish(demo::run(loopback(port), loopback(admin_port), traffic))
             }
+            Command::Explain { config, client, json } => {
+                load(&config).map_or_else(|code| code, |settings| finish(explain(settings, client, json)))
+            }
+            Command::Audit { command: Audit::Verify { files } } => audit::run_verify(&files),
             Command::HashKey => finish(hash_key()),
             Command::StandIn { listen } => finish(run_stand_in(listen)),
         }
@@ -131,6 +165,25 @@ fn finish<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn explain(mut settings: Settings, client: IpAddr, json: bool) -> Result<(), String> {
+    // Nothing is forwarded, so nothing is recorded.
+    settings.log = Log { access: AccessSink::Off, audit: None };
+    let mut request = Zeroizing::new(Vec::new());
+    std::io::stdin()
+        .lock()
+        .read_to_end(&mut request)
+        .map_err(|error| format!("cannot read the request: {error}"))?;
+    let gateway = Gateway::open(settings).map_err(|error| error.to_string())?;
+    let explanation = Explanation::of(&gateway.live(), client, &request);
+    if json {
+        let text = serde_json::to_string_pretty(&explanation).map_err(|error| error.to_string())?;
+        println!("{text}");
+    } else {
+        print!("{explanation}");
+    }
+    Ok(())
 }
 
 /// Digests the key on standard input; it is shown nowhere and wiped afterwards.

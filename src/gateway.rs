@@ -13,6 +13,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use crate::{
+    audit::Trail,
     config::Settings,
     outcome::Record,
     quota::{Ledger, Quotas},
@@ -44,6 +45,8 @@ pub struct Live {
     pub peers: Arc<Peers>,
     /// The access log; none where it is off.
     pub access_log: Option<Arc<AccessLog>>,
+    /// The audit trail; none where it is not kept.
+    pub trail: Option<Arc<Trail>>,
     users: HashMap<Box<str>, UserCounters>,
 }
 
@@ -94,13 +97,21 @@ impl Gateway {
 
 impl Live {
     fn open(settings: Settings, previous: Option<&Self>, metrics: &Metrics) -> io::Result<Self> {
-        let access_log = match previous.filter(|previous| previous.settings.log == settings.log) {
+        let log = &settings.log;
+        let trail = match previous.filter(|previous| previous.settings.log.audit == log.audit) {
+            Some(previous) => {
+                previous.trail.as_ref().map_or(Ok(()), |trail| trail.reopen())?;
+                previous.trail.clone()
+            }
+            None => log.audit.as_ref().map(|file| Trail::open(file)).transpose()?.map(Arc::new),
+        };
+        let access_log = match previous.filter(|previous| previous.settings.log.access == log.access) {
             Some(previous) => {
                 let log = previous.access_log.clone();
                 log.as_ref().map_or(Ok(()), |log| log.reopen())?;
                 log
             }
-            None => AccessLog::open(&settings.log.access, metrics.access_log_dropped.clone())?.map(Arc::new),
+            None => AccessLog::open(&log.access, metrics.access_log_dropped.clone())?.map(Arc::new),
         };
         let listed = settings.users.iter().map(|user| (user.name.as_str(), user.quota));
         let quotas = Quotas { users: settings.quota, clients: settings.client_quota };
@@ -113,6 +124,6 @@ impl Live {
             );
         let counters = |name: &str| (Box::from(name), metrics.user_counters(name));
         let users = settings.users.iter().map(|user| counters(&user.name)).collect();
-        Ok(Self { settings, ledger, peers, access_log, users })
+        Ok(Self { settings, ledger, peers, access_log, trail, users })
     }
 }

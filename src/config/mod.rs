@@ -102,6 +102,8 @@ pub struct User {
 pub struct Log {
     /// Where access log lines go.
     pub access: AccessSink,
+    /// The audit trail's file; none: no trail.
+    pub audit: Option<PathBuf>,
 }
 
 /// Where access log lines go.

@@ -442,6 +442,16 @@ fn log(mut table: Table<'_>, folder: &Path, faults: &mut Faults<'_>) -> Log {
         }
         file => AccessSink::File(folder.join(file)),
     };
+    let audit: Option<String> = table.optional("audit", faults);
+    if audit.as_ref().is_some_and(String::is_empty) {
+        let mend = "write a file's path, or leave it out for no audit trail";
+        faults.add(table.span("audit"), table.place("audit"), "is empty", mend);
+    }
+    let audit = audit.map(|file| folder.join(file));
+    if audit.as_ref().is_some_and(|audit| access == AccessSink::File(audit.clone())) {
+        let mend = "give the audit trail a file of its own";
+        faults.add(table.span("audit"), table.place("audit"), "is the access log's file too", mend);
+    }
     table.close(faults);
-    Log { access }
+    Log { access, audit }
 }

@@ -75,6 +75,8 @@ fn what_contradicts_itself_is_a_fault() {
         ("clients.networks = [\"::ffff:192.0.2.0/120\"]", "IPv4 written as IPv6"),
         ("[[users]]\nname = \"a\"\nkey_sha256 = []", "not one or two digests"),
         ("[[users]]\nname = \"a\"\nkey_sha256 = [\"abc\"]", "entry 1: is no SHA-256 digest"),
+        ("log = { access = \"a\", audit = \"a\" }", "access log's file too"),
+        ("log.audit = \"\"", "is empty"),
         ("users = 3", "no list of tables"),
         ("log = []", "a list cannot stand here"),
         ("[policy]\nother_paths = \"allow\"", "is neither"),

@@ -59,10 +59,19 @@ impl ChunkScanner {
     /// # Errors
     /// [`Broken`] at the first byte that cannot stand where it does.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
+        self.follow(bytes, |_| {})
+    }
+
+    /// As [`advance`](Self::advance), and gives what the chunks hold to `data`.
+    ///
+    /// # Errors
+    /// [`Broken`] at the first byte that cannot stand where it does.
+    pub fn follow(&mut self, bytes: &[u8], mut data: impl FnMut(&[u8])) -> Result<usize, Broken> {
         let mut at = 0;
         while at < bytes.len() && self.state != State::End {
             if let State::Data(left) = self.state {
                 let run = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len() - at);
+                data(&bytes[at..at + run]);
                 at += run;
                 let left = left - run as u64;
                 self.state = if left == 0 { State::DataCr } else { State::Data(left) };

@@ -143,7 +143,8 @@ fn head(reason: Reason, status: StatusCode, id: RequestId, length: usize) -> Res
     Ok(response)
 }
 
-fn problem(reason: Reason, status: StatusCode, request_id: &str) -> Bytes {
+/// The problem document of a reason.
+pub fn problem(reason: Reason, status: StatusCode, request_id: &str) -> Bytes {
     let face = reason.face();
     let problem = Problem {
         r#type: format!("urn:n4n-gateway:{}", face.code),

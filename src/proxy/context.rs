@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -12,10 +12,11 @@ use pingora::{Error, ErrorType, http::ResponseHeader, proxy::Session};
 
 use super::{extract, reading::AnswerReader};
 use crate::{
+    audit::{self, Answer, Intent},
     downstream::gate::Home,
     gateway::{Gateway, Live},
     outcome::{Beginning, Outcome, RequestId, UnlockResult},
-    policy::{Call, Credentials, LookupKey},
+    policy::{Call, Credentials, Lookup, LookupKey},
     quota::{Balance, Exhausted},
     reason::Reason,
     upstream::peers::Turns,
@@ -55,6 +56,9 @@ pub struct Request {
     pub(super) state: State,
     home: Option<Arc<Home>>,
     body: Option<Bytes>,
+    gateway: Arc<Gateway>,
+    /// Whether the audit trail has an intent whose outcome it lacks.
+    is_intended: bool,
 }
 
 /// What a quota said.
@@ -76,7 +80,8 @@ pub(super) enum State {
 }
 
 impl Request {
-    pub(super) fn new(live: Arc<Live>) -> Self {
+    pub(super) fn new(gateway: Arc<Gateway>) -> Self {
+        let live = gateway.live();
         Self {
             id: RequestId::next(),
             beginning: Beginning::now(),
@@ -92,6 +97,8 @@ impl Request {
             state: State::Open,
             home: None,
             body: None,
+            gateway,
+            is_intended: false,
         }
     }
 
@@ -168,9 +175,66 @@ impl Request {
         }
     }
 
+    /// Puts into the audit trail what is about to be forwarded.
+    pub(super) fn intend(&mut self, lookup: Option<&Lookup>) -> Result<(), Reason> {
+        let Some(trail) = &self.live.trail else {
+            return Ok(());
+        };
+        let intent = Intent {
+            time: SystemTime::now(),
+            request_id: self.id,
+            client: Some(self.client),
+            user: self.credentials.as_ref().map(|credentials| credentials.username.as_str()),
+            lookup: lookup.map(|lookup| lookup.key),
+            value: lookup.map(|lookup| lookup.value.as_str()),
+        };
+        match trail.intent(&intent) {
+            Ok(()) => {
+                self.is_intended = true;
+                Ok(())
+            }
+            Err(error) => {
+                self.cannot_audit(&error);
+                Err(Reason::AuditUnavailable)
+            }
+        }
+    }
+
+    /// Puts into the audit trail what became of what it has an intent of; once.
+    pub(super) fn conclude(&mut self, answer: Answer, reason: Option<Reason>) {
+        let Some(trail) = self.live.trail.as_ref().filter(|_| self.is_intended) else {
+            return;
+        };
+        self.is_intended = false;
+        let outcome = audit::Outcome { time: SystemTime::now(), request_id: self.id, answer, reason };
+        if let Err(error) = trail.outcome(&outcome) {
+            self.cannot_audit(&error);
+        }
+    }
+
+    /// Concludes with what n4n has answered, its answer having been seen whole.
+    pub(super) fn conclude_answered(&mut self) {
+        let answer = self.passage.as_ref().and_then(|passage| passage.answer.as_ref());
+        if let Some(answer) = answer.map(AnswerReader::seen) {
+            self.conclude(answer, None);
+        }
+    }
+
+    fn cannot_audit(&self, error: &std::io::Error) {
+        self.gateway.metrics.audit_errors.inc();
+        tracing::error!(request_id = %self.id, %error, "the audit trail cannot be written");
+    }
+
     /// The passage of a request that was admitted; callbacks on the way upstream run for no other.
     pub(super) fn passage(&mut self) -> pingora::Result<&mut Passage> {
         self.passage.as_mut().ok_or_else(|| Error::explain(ErrorType::InternalError, "not admitted"))
+    }
+}
+
+/// However a request ends, a forwarded one leaves its outcome in the audit trail.
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.conclude(Answer::Unknown, None);
     }
 }
 

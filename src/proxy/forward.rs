@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use http::{HeaderName, HeaderValue, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use pingora::{
     Result,
     http::RequestHeader,
@@ -17,6 +17,7 @@ use super::{REQUEST_ID, Request};
 use crate::{
     config::Upstream,
     gateway::Live,
+    outcome::RequestId,
     policy::{Call, fields::fold_alike, path},
 };
 
@@ -56,11 +57,15 @@ pub(super) fn peer(address: SocketAddr, upstream: &Upstream) -> HttpPeer {
 }
 
 /// What the gateway says of where a request came from.
-pub(super) struct Forwarding {
-    live: Arc<Live>,
-    client: IpAddr,
-    downstream_host: Option<HeaderValue>,
-    request_id: String,
+pub struct Forwarding {
+    /// The settings that name the upstream's host.
+    pub live: Arc<Live>,
+    /// Whose request it is.
+    pub client: IpAddr,
+    /// The Host it was sent to.
+    pub downstream_host: Option<HeaderValue>,
+    /// Which request it is.
+    pub request_id: RequestId,
 }
 
 impl Forwarding {
@@ -69,17 +74,16 @@ impl Forwarding {
             live: request.live.clone(),
             client: request.client,
             downstream_host: session.req_header().headers.get(header::HOST).cloned(),
-            request_id: request.id.to_string(),
+            request_id: request.id,
         }
     }
 
     /// The one form in which a call reaches n4n.
-    pub(super) fn canonical(
-        self,
-        call: &Call,
-        original: &RequestHeader,
-        forward_headers: &[HeaderName],
-    ) -> Result<RequestHeader> {
+    ///
+    /// # Errors
+    /// None that a judged call could cause.
+    pub fn canonical(self, call: &Call, original: &HeaderMap) -> Result<RequestHeader> {
+        let live = self.live.clone();
         let mut canonical = RequestHeader::build("PATCH", path::UNLOCK.as_bytes(), Some(16))?;
         canonical.set_version(Version::HTTP_11);
         self.introduce(&mut canonical)?;
@@ -88,8 +92,8 @@ impl Forwarding {
         canonical.insert_header("api-username", credentials.username.as_value())?;
         canonical.insert_header(header::CONTENT_TYPE, FORM)?;
         canonical.insert_header(header::CONTENT_LENGTH, call.canonical_body.len())?;
-        for name in FORWARDED.iter().chain(forward_headers) {
-            for value in original.headers.get_all(name) {
+        for name in FORWARDED.iter().chain(&live.settings.forward_headers) {
+            for value in original.get_all(name) {
                 canonical.append_header(name.clone(), value)?;
             }
         }
@@ -125,7 +129,7 @@ impl Forwarding {
     /// Sets the fields that every forwarded request has.
     fn introduce(self, upstream: &mut RequestHeader) -> Result<()> {
         upstream.insert_header(header::HOST, &self.live.settings.upstream.host)?;
-        upstream.insert_header(REQUEST_ID, self.request_id)?;
+        upstream.insert_header(REQUEST_ID, self.request_id.encode(&mut [0; 36]))?;
         upstream.insert_header("x-forwarded-for", self.client.to_string())?;
         upstream.insert_header("x-forwarded-proto", "http")?;
         if let Some(host) = self.downstream_host {

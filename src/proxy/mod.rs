@@ -4,7 +4,7 @@
 pub mod answer;
 mod context;
 mod extract;
-mod forward;
+pub mod forward;
 mod reading;
 
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use pingora::{
 pub use context::{Arrival, Request};
 
 use crate::{
+    audit::Answer,
     gateway::{Gateway, Live},
     outcome::{Outcome, Record},
     policy::{Call, Head, Mode, Route, path},
@@ -62,6 +63,10 @@ impl Handle {
         }
         if let Some(call) = &call {
             request.spend(call).or_else(|reason| request.tolerate(reason))?;
+        }
+        if route == Route::Unlock {
+            let lookup = call.as_ref().map(|call| &call.lookup);
+            request.intend(lookup).or_else(|reason| request.tolerate(reason))?;
         }
         let load = match (route, request.observed, call) {
             (Route::Unlock, None, Some(call)) => Load::Canonical(call),
@@ -125,7 +130,7 @@ impl ProxyHttp for Handle {
     type CTX = Request;
 
     fn new_ctx(&self) -> Request {
-        Request::new(self.0.live())
+        Request::new(self.0.clone())
     }
 
     /// Each request, also a connection's first, comes with word of how it arrived.
@@ -199,12 +204,10 @@ impl ProxyHttp for Handle {
         upstream: &mut RequestHeader,
         request: &mut Request,
     ) -> Result<()> {
-        let live = request.live.clone();
         let forwarding = forward::Forwarding::of(request, session);
         match &request.passage()?.load {
             Load::Canonical(call) => {
-                let forwarded = &live.settings.forward_headers;
-                *upstream = forwarding.canonical(call, session.req_header(), forwarded)?;
+                *upstream = forwarding.canonical(call, &session.req_header().headers)?;
             }
             Load::AsItCame(body) => forwarding.reframe(upstream, body.len())?,
             Load::Other => forwarding.amend(upstream)?,
@@ -268,6 +271,9 @@ impl ProxyHttp for Handle {
         let passage = request.passage()?;
         if passage.load.is_unlock() {
             passage.answer = Some(AnswerReader::of(response));
+            if AnswerReader::is_bodiless(response) {
+                request.conclude_answered();
+            }
         }
         answer::strip_hop_by_hop(response);
         answer::mark(response, request)
@@ -277,11 +283,14 @@ impl ProxyHttp for Handle {
         &self,
         _: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         request: &mut Request,
     ) -> Result<Option<std::time::Duration>> {
         if let (Some(reader), Some(bytes)) = (request.passage()?.answer.as_mut(), body.as_ref()) {
             reader.read(bytes);
+        }
+        if end_of_stream {
+            request.conclude_answered();
         }
         Ok(None)
     }
@@ -313,6 +322,7 @@ impl ProxyHttp for Handle {
             "a call failed"
         );
         request.state = State::Refused(reason);
+        request.conclude(Answer::Unknown, Some(reason));
         if session.response_written().is_some_and(|response| !response.status.is_informational()) {
             return unanswered;
         }

@@ -1,10 +1,10 @@
 //! What n4n made of a call, read from its answer as that passes by.
 
-use http::header;
+use http::{StatusCode, header};
 use pingora::http::ResponseHeader;
 use serde::de::IgnoredAny;
 
-use crate::outcome::UnlockResult;
+use crate::{audit::Answer, outcome::UnlockResult};
 
 /// The most of an answer that is kept to be read; n4n's are a few bytes.
 const MAX_KEPT: usize = 4096;
@@ -33,6 +33,17 @@ impl AnswerReader {
                 body.extend_from_slice(bytes);
             }
         }
+    }
+
+    /// What was seen of it, for the audit trail.
+    pub(super) fn seen(&self) -> Answer {
+        Answer::Seen { status: self.status, result: self.result() }
+    }
+
+    /// Whether it has no body to wait for.
+    pub(super) fn is_bodiless(response: &ResponseHeader) -> bool {
+        let is_empty = response.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
+        is_empty || matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
     }
 
     pub(super) fn result(&self) -> UnlockResult {

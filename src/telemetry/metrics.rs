@@ -51,6 +51,8 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Access log lines that could not be written in time.
     pub access_log_dropped: IntCounter,
+    /// Audit records that could not be written.
+    pub audit_errors: IntCounter,
     /// Times the quota table forgot an idle user.
     pub quota_evictions: IntCounter,
     /// Unlisted users whose quota is remembered.
@@ -129,6 +131,7 @@ impl Metrics {
                 "access_log_dropped_total",
                 "Access log lines dropped because the writer could not keep up.",
             ),
+            audit_errors: make.counter("audit_errors_total", "Audit records that could not be written."),
             quota_evictions: make
                 .counter("quota_evictions_total", "Idle users forgotten, their quota whole again."),
             quota_users: make.gauge("quota_users", "Unlisted users whose quota is remembered."),

@@ -10,6 +10,7 @@ mod differential;
 mod harness;
 mod lifecycle;
 mod openapi;
+mod paths;
 mod quota;
 mod refusals;
 mod schemathesis;
