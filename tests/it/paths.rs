@@ -89,12 +89,13 @@ fn disguises() -> BTreeSet<String> {
             [EXACT.to_owned(), "api/customer/unlock".to_owned(), encoded(EXACT, 1), encoded(EXACT, 2)];
         paths.extend(routes.map(|to| route.replace('@', &to)));
     }
-    let otherwise: Vec<String> =
+    // Only what begins with a slash has a place in a request line.
+    paths.retain(|path| path.starts_with('/'));
+    let in_cases: Vec<String> =
         paths.iter().step_by(5).map(String::as_str).chain([EXACT]).flat_map(cases).collect();
     let again: Vec<String> =
         paths.iter().step_by(3).map(|path| format!("/{}", encoded(&path[1..], 1))).collect();
-    // Only what begins with a slash has a place in a request line.
-    paths.into_iter().chain(otherwise).chain(again).filter(|path| path.starts_with('/')).collect()
+    paths.into_iter().chain(in_cases).chain(again).collect()
 }
 
 /// Sends the documented call to a target.

@@ -14,7 +14,7 @@ use n4n_gateway_fuzz::{
     divisions, expand,
     policy::{
         Caller, Head, OtherPaths, Policy, Route,
-        framing::{self, BodyFraming, HeadScanner, MAX_FIELDS, RawHead},
+        framing::{self, BodyFraming, HeadScanner, MAX_FIELDS, MAX_HEAD, RawHead},
         path,
     },
     policy_of,
@@ -41,8 +41,10 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(scan(&bytes, [at, bytes.len()]), found, "divided at {at}");
     }
     assert_eq!(scan(&bytes, 0..=bytes.len()), found, "byte by byte");
+    let expected = head_in(&bytes);
     let _ = framing::readable_request_line(&bytes);
     if let Ok(Some(range)) = found {
+        assert_eq!(Some(&range), expected.as_ref());
         let head = &bytes[range];
         let _ = framing::readable_request_line(head);
         let mut fields = Fields::default();
@@ -51,6 +53,8 @@ fuzz_target!(|input: &[u8]| {
             fields.are_read_alike(&read, head);
             fields.are_judged(&read);
         }
+    } else {
+        assert!(expected.is_none_or(|range| range.end > MAX_HEAD));
     }
 });
 
@@ -63,6 +67,14 @@ fn scan(bytes: &[u8], ends: impl IntoIterator<Item = usize>) -> Result<Option<Ra
         }
     }
     Ok(None)
+}
+
+/// Where the first head is, found in bytes that are all there.
+fn head_in(bytes: &[u8]) -> Option<Range<usize>> {
+    let start = 2 * bytes.chunks(2).take_while(|pair| pair == b"\r\n").count();
+    let end = start + bytes[start..].windows(4).position(|end| end == b"\r\n\r\n")? + 4;
+    let is_clear = (0..end).all(|at| bytes[at] != b'\n' || at > 0 && bytes[at - 1] == b'\r');
+    is_clear.then_some(start..end)
 }
 
 /// The fields of an accepted head, in order.

@@ -52,10 +52,22 @@ impl GatewayBuilder {
 
     /// Starts the gateway and waits until it is ready.
     pub(crate) fn start(self) -> Gateway {
+        self.start_as(binary())
+    }
+
+    /// Starts it from a shell that has set itself a limit.
+    pub(crate) fn start_limited(self, limit: &str) -> Gateway {
+        let mut shell = Command::new("sh");
+        let program = binary().get_program().to_str().unwrap().to_owned();
+        shell.arg("-c").arg(format!("{limit} && exec \"$0\" \"$@\"")).arg(program);
+        self.start_as(shell)
+    }
+
+    fn start_as(self, mut command: Command) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("gateway.toml");
         std::fs::write(&config, self.file()).unwrap();
-        let mut child = binary()
+        let mut child = command
             .arg("run")
             .arg("--config")
             .arg(&config)
@@ -93,6 +105,8 @@ pub(crate) struct Gateway {
 pub(crate) enum Signal {
     Terminate,
     Interrupt,
+    Hangup,
+    Kill,
 }
 
 impl Gateway {
@@ -136,6 +150,20 @@ impl Gateway {
     /// The configuration file.
     pub(crate) fn config(&self) -> PathBuf {
         self.folder.path().join("gateway.toml")
+    }
+
+    /// A file beside the configuration.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Asks for another configuration and waits until it is in force, or is found faulty.
+    pub(crate) fn reload(&self, change: impl Fn(String) -> String) {
+        let before = self.metrics().sum("n4n_gateway_config_reloads_total");
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        std::fs::write(self.config(), change(text)).unwrap();
+        self.send(Signal::Hangup);
+        self.wait_for_metric("n4n_gateway_config_reloads_total", before + 1.0);
     }
 
     /// A page of the admin listener: status and body.
@@ -200,6 +228,8 @@ impl Gateway {
         let name = match signal {
             Signal::Terminate => "TERM",
             Signal::Interrupt => "INT",
+            Signal::Hangup => "HUP",
+            Signal::Kill => "KILL",
         };
         let sent =
             Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status().unwrap();

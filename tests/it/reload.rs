@@ -1,0 +1,59 @@
+//! SIGHUP: another configuration is followed whole, or not at all.
+
+use crate::harness::{Call, Gateway, Upstream};
+
+#[test]
+fn a_sound_configuration_is_followed_and_quotas_go_on() {
+    let upstream = Upstream::start();
+    let user = |name: &str, burst: u32| {
+        format!("[[users]]\nname = \"{name}\"\nquota = {{ requests = 1, per = \"1h\", burst = {burst} }}\n")
+    };
+    let gateway =
+        Gateway::before(upstream.address()).append(&(user("same", 3) + &user("changed", 3))).start();
+    let mut wire = gateway.connect();
+    let mut passed =
+        |user: &str| (0..9).filter(|_| wire.call(&Call::unlock().user(user)).status() == 200).count();
+    assert_eq!((passed("same"), passed("changed")), (3, 3));
+    gateway.reload(|text| text.replace(&user("changed", 3), &user("changed", 5)));
+    assert_eq!((passed("same"), passed("changed")), (0, 5));
+    gateway.wait_for_metric("n4n_gateway_config_reloads_total{result=\"success\"}", 1.0);
+    gateway.wait_for_metric("n4n_gateway_config_last_reload_successful", 1.0);
+}
+
+#[test]
+fn a_faulty_configuration_changes_nothing_and_is_told() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(upstream.address()).start();
+    gateway.reload(|text| text + "[policy]\nmax_body = \"1B\"\nmistaken = true\n");
+    gateway.wait_for_metric("n4n_gateway_config_reloads_total{result=\"failure\"}", 1.0);
+    gateway.wait_for_metric("n4n_gateway_config_last_reload_successful", 0.0);
+    assert_eq!(gateway.call(&Call::unlock()).status(), 200);
+    assert!(gateway.output().contains("policy.mistaken: is an unknown key"), "{}", gateway.output());
+}
+
+#[test]
+fn what_cannot_change_live_is_named() {
+    let gateway = Gateway::before(Upstream::start().address()).start();
+    gateway.reload(|text| text.replace("[listen]", "[listen]\nthreads = 7"));
+    assert!(gateway.output().contains("listen.threads"), "{}", gateway.output());
+}
+
+#[test]
+fn a_log_that_was_moved_away_is_begun_anew() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(upstream.address()).set("log", "access = \"access.log\"").start();
+    let (log, moved) = (gateway.file("access.log"), gateway.file("access.log.1"));
+    let first = gateway.call(&Call::unlock()).one("x-request-id").to_owned();
+    let holds =
+        |file: &std::path::Path, id: &str| std::fs::read_to_string(file).is_ok_and(|text| text.contains(id));
+    while !holds(&log, &first) {
+        std::thread::yield_now();
+    }
+    std::fs::rename(&log, &moved).unwrap();
+    gateway.reload(|text| text);
+    let second = gateway.call(&Call::unlock()).one("x-request-id").to_owned();
+    while !holds(&log, &second) {
+        std::thread::yield_now();
+    }
+    assert!(holds(&moved, &first) && !holds(&log, &first));
+}

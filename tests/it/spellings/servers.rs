@@ -1,0 +1,179 @@
+//! Real PHP behind three kinds of server, asked which credentials it is given by a field.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::{DEADLINE, Lines, MessageReader, package_root, tool};
+
+/// The value that a field is given, to be found again in a variable.
+pub(super) const VALUE: &str = "found-again";
+
+/// A server of PHP's that runs `tests/upstream/credentials.php` for every request.
+pub(super) struct Server {
+    place: Place,
+    _processes: Vec<Process>,
+    _folder: Option<TempDir>,
+}
+
+enum Place {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Server {
+    /// PHP's own server.
+    pub(super) fn php() -> Self {
+        let mut php =
+            Process::start(tool("php", "install php-cli").args(["-n", "-S", "127.0.0.1:0"]).arg(script()));
+        let started = regex::Regex::new(r"\(http://([0-9.:]+)\) started").unwrap();
+        let address = php.stderr().wait_for("address of PHP", |lines| {
+            lines.iter().find_map(|line| started.captures(line)?[1].parse().ok())
+        });
+        Self { place: Place::Tcp(address), _processes: vec![php], _folder: None }
+    }
+
+    /// php-fpm behind nginx, which is told to let underscores pass, and more by `directives`.
+    pub(super) fn fpm_behind_nginx(directives: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        let user = Command::new("id").arg("-un").output().unwrap().stdout;
+        let user = String::from_utf8(user).unwrap();
+
+        std::fs::write(
+            at.join("fpm.conf"),
+            format!(
+                "[global]\nerror_log = /proc/self/fd/2\ndaemonize = no\n\
+                 [www]\nuser = {user}\nlisten = {at}/fpm.sock\npm = static\npm.max_children = 1\n",
+                at = at.display()
+            ),
+        )
+        .unwrap();
+        let mut fpm = Process::start(
+            program("php-fpm")
+                .args(["-n", "--allow-to-run-as-root", "--nodaemonize", "--fpm-config"])
+                .arg(at.join("fpm.conf")),
+        );
+        fpm.stderr().wait_for("word of php-fpm", |lines| {
+            lines.iter().any(|line| line.contains("ready to handle connections")).then_some(())
+        });
+
+        std::fs::write(
+            at.join("nginx.conf"),
+            format!(
+                "daemon off; master_process off; pid nginx.pid; error_log stderr notice; events {{}}\n\
+                 http {{ access_log off; client_body_temp_path tmp; proxy_temp_path tmp; fastcgi_temp_path tmp;\n\
+                 uwsgi_temp_path tmp; scgi_temp_path tmp; underscores_in_headers on; {directives}\n\
+                 server {{ listen unix:{at}/nginx.sock; location / {{ fastcgi_pass unix:{at}/fpm.sock;\n\
+                 fastcgi_param REQUEST_METHOD $request_method; fastcgi_param SCRIPT_FILENAME {script}; }} }} }}\n",
+                at = at.display(),
+                script = script().display()
+            ),
+        )
+        .unwrap();
+        let mut nginx =
+            Process::start(program("nginx").args(["-e", "stderr", "-c", "nginx.conf", "-p"]).arg(at));
+        // It tells its version once it listens.
+        nginx.stderr().wait_for("word of nginx", |lines| {
+            lines.iter().any(|line| line.contains(": nginx/")).then_some(())
+        });
+        let place = Place::Unix(at.join("nginx.sock"));
+        Self { place, _processes: vec![nginx, fpm], _folder: Some(folder) }
+    }
+
+    /// What PHP is given when a request has this field: the variables, or nothing where it is refused.
+    pub(super) fn ask(&self, name: &[u8]) -> Option<Value> {
+        let request = [
+            b"GET / HTTP/1.1\r\nHost: n4n.test\r\nConnection: close\r\n",
+            name,
+            b": ",
+            VALUE.as_bytes(),
+            b"\r\n\r\n",
+        ]
+        .concat();
+        match &self.place {
+            Place::Tcp(address) => {
+                let stream = TcpStream::connect(address).unwrap();
+                stream.set_read_timeout(Some(DEADLINE)).unwrap();
+                converse(stream, &request)
+            }
+            Place::Unix(path) => {
+                let stream = UnixStream::connect(path).unwrap();
+                stream.set_read_timeout(Some(DEADLINE)).unwrap();
+                converse(stream, &request)
+            }
+        }
+    }
+}
+
+/// What php-cgi finds in an environment that has this variable.
+pub(super) fn ask_cgi(variable: &str) -> Value {
+    let run = tool("php-cgi", "install php-cgi")
+        .args(["-n", "-q"])
+        .env_clear()
+        .env("GATEWAY_INTERFACE", "CGI/1.1")
+        .env("REDIRECT_STATUS", "200")
+        .env("REQUEST_METHOD", "GET")
+        .env("SCRIPT_FILENAME", script())
+        .env(variable, VALUE)
+        .output()
+        .unwrap();
+    let answer = String::from_utf8(run.stdout).unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("php-cgi: {answer:?}"));
+    serde_json::from_str(body).unwrap()
+}
+
+fn converse(mut stream: impl Read + Write, request: &[u8]) -> Option<Value> {
+    stream.write_all(request).unwrap();
+    let answer = MessageReader::new(stream).answer().ok()?;
+    (answer.status() == 200).then(|| answer.json())
+}
+
+fn script() -> PathBuf {
+    package_root().join("tests/upstream/credentials.php")
+}
+
+/// A server's program. Debian keeps servers where not every user looks, and PHP's with its version in its name.
+fn program(name: &str) -> Command {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    let found = folders.filter_map(|folder| folder.read_dir().ok()).flatten().flatten().find(|entry| {
+        entry.file_name().to_str().and_then(|file| file.strip_prefix(name)).is_some_and(is_version)
+    });
+    let Some(found) = found else { panic!("there is no {name}: install it (tests/prepare does it)") };
+    Command::new(found.path())
+}
+
+fn is_version(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+}
+
+/// A child process that ends, with its own children, when this value is dropped.
+struct Process {
+    child: Child,
+}
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        Self { child }
+    }
+
+    fn stderr(&mut self) -> Lines {
+        Lines::of(self.child.stderr.take().unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Told to end, a server ends its workers too; killed, it would leave them behind.
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
