@@ -1,4 +1,18 @@
-//! A gateway for one privileged call.
+//! A gateway for one privileged call: what n4n reads is what was judged.
+//!
+//! A request's life, in the order in which it meets the modules:
+//!
+//! 1. [`server`] accepts its connection, within [`config`]'s bounds.
+//! 2. [`downstream`] reads its head in time and hands Pingora that one request, whole or not at all.
+//! 3. [`policy`] judges it: framing, client, path, head, access, and a body read as [`php`] reads it.
+//! 4. [`quota`] takes it from its user's account.
+//! 5. [`audit`] has its intent before anything is sent.
+//! 6. [`proxy`] forwards it in canonical form, or answers with the face of the broken rule's [`reason`].
+//! 7. [`upstream`] says which n4n host it goes to, and what it means when that fails.
+//! 8. [`outcome`] is how it ended: the one record that [`telemetry`] counts and logs.
+//!
+//! [`gateway`] holds what requests share, [`admin`] shows it, [`explain`] judges a request offline, and
+//! [`demo`] runs it all before a [`stand_in`] of n4n.
 pub mod admin;
 pub mod audit;
 pub mod cli;
