@@ -24,7 +24,8 @@ struct Last {
 }
 
 /// The digest of the last record in the newest file beside `trail` whose name begins with its own
-/// (`audit.jsonl.1`, `audit.jsonl-20261124`). Compressed files are not records to this eye.
+/// (`audit.jsonl.1`, `audit.jsonl-20261124`). One that was compressed, or put
+/// aside as torn, has no record to go on from.
 pub(super) fn last(trail: &Path) -> io::Result<Option<Digest>> {
     let (Some(name), Some(folder)) = (trail.file_name(), trail.parent()) else { return Ok(None) };
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
@@ -50,9 +51,7 @@ pub(super) fn last(trail: &Path) -> io::Result<Option<Digest>> {
 }
 
 fn is_rotated(name: &[u8], trail: &[u8]) -> bool {
-    name.strip_prefix(trail).is_some_and(|suffix| {
-        matches!(suffix, [b'.' | b'-', _, ..]) && !suffix.starts_with(tail::TORN.as_bytes())
-    })
+    name.strip_prefix(trail).is_some_and(|suffix| matches!(suffix, [b'.' | b'-', _, ..]))
 }
 
 fn read(entry: &DirEntry, trail: &Path) -> io::Result<Option<Last>> {

@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 
 /// What marks the file of a torn record, between the trail's name and the time.
-pub(super) const TORN: &str = ".torn-";
+const TORN: &str = ".torn-";
 
 /// How much is read at once when looking for a line break: more than most records have.
 const CHUNK: usize = 4096;

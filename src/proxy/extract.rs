@@ -7,7 +7,7 @@ use http::{Version, header};
 use pingora::{Error, ErrorType, proxy::Session};
 use tokio::time::timeout;
 
-use crate::reason::Reason;
+use crate::{policy::fields::list, reason::Reason};
 
 /// Reads the body, which Pingora keeps for replay to the upstream.
 ///
@@ -73,13 +73,19 @@ fn broken(error: &Error) -> Reason {
     match error.etype() {
         ErrorType::ConnectionClosed => Reason::ClientGone,
         ErrorType::ReadTimedout => Reason::BodyTimeout,
-        ErrorType::ReadError if !is_invalid_data(error) => Reason::ClientGone,
+        ErrorType::ReadError if !is_broken_chunking(error) => Reason::ClientGone,
         _ => Reason::BodyMalformed,
     }
 }
 
+/// Whether the client wants the connection closed; Pingora looks at the first `Connection` field alone.
+pub(super) fn asks_to_close(session: &Session) -> bool {
+    let options = session.req_header().headers.get_all(header::CONNECTION).iter();
+    options.flat_map(|value| list(value.as_bytes())).any(|option| option.eq_ignore_ascii_case(b"close"))
+}
+
 /// Whether the gate found the chunking broken.
-fn is_invalid_data(error: &Error) -> bool {
+pub(super) fn is_broken_chunking(error: &Error) -> bool {
     error
         .root_cause()
         .downcast_ref::<std::io::Error>()

@@ -147,6 +147,9 @@ impl ProxyHttp for Handle {
     }
 
     async fn request_filter(&self, session: &mut Session, request: &mut Request) -> Result<bool> {
+        if extract::asks_to_close(session) {
+            session.set_keepalive(None);
+        }
         match self.admit(session, request).await {
             Ok(passage) => {
                 request.passage = Some(passage);
@@ -308,6 +311,8 @@ impl ProxyHttp for Handle {
         let forwarded = request.passage.as_ref().is_some_and(Passage::is_connected);
         let reason = if request.is_overdue() {
             Reason::UpstreamTimeout
+        } else if extract::is_broken_chunking(error) {
+            Reason::BodyMalformed
         } else {
             match fault::reason(error, forwarded) {
                 Some(reason) => reason,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
-use crate::harness::{Call, DEADLINE, Gateway, Upstream};
+use crate::harness::{Call, DEADLINE, Gateway, MessageReader, Upstream};
 
 const EXACT: &str = "/api/customer/unlock";
 const SEGMENTS: [&str; 3] = ["api", "customer", "unlock"];
@@ -244,6 +244,56 @@ fn the_body_of_another_path_is_streamed() {
     assert!(first < size);
     wire.send(&half);
     assert!(first + read_until(size - first) >= size);
+    upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue").unwrap();
+    assert_eq!(wire.answer().text(), "true");
+}
+
+#[test]
+fn a_broken_body_of_another_path_is_refused_and_never_completed() {
+    let upstream = Upstream::start();
+    let gateway = gateway_before(&upstream, "forward");
+    let head = "POST /import HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for chunks in [
+        "x\r\n",
+        "3\r\nabc\r\nx\r\n\r\n",
+        "3\r\nabc\r\n0\r\nGET / HTTP/1.1\r\n\r\n",
+        "3\r\nabcd\r\n0\r\n\r\n",
+    ] {
+        let mut wire = gateway.connect();
+        wire.send(format!("{head}{chunks}"));
+        let answer = wire.try_answer().map(|answer| answer.code());
+        assert_eq!(answer.as_deref(), Ok("body_malformed"), "{chunks:?}");
+        wire.assert_closes();
+        assert_eq!(gateway.call(&Call::unlock()).text(), "true");
+    }
+    for whole in ["Content-Length: 5\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"] {
+        let mut wire = gateway.connect();
+        wire.send(format!("POST /import HTTP/1.1\r\nHost: gateway.test\r\n{whole}"));
+        wire.stop_sending();
+        wire.assert_closes();
+        assert_eq!(gateway.call(&Call::unlock()).text(), "true");
+    }
+    let bodies: Vec<String> = upstream.requests().iter().map(|request| request.text().to_owned()).collect();
+    assert_eq!(bodies, ["customer_id=191"; 6]);
+    gateway.wait_for_metric("n4n_gateway_requests_total{code=\"body_malformed\"}", 4.0);
+    gateway.wait_for_metric("n4n_gateway_requests_total{code=\"client_gone\"}", 2.0);
+}
+
+#[test]
+fn the_upstream_asks_for_the_expected_body_of_another_path() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gateway =
+        Gateway::before(listener.local_addr().unwrap()).set("policy", "other_paths = \"forward\"").start();
+    let mut wire = gateway.connect();
+    let call = call_to("/import").with("Expect", "100-continue");
+    wire.send(call.head());
+    let (mut upstream, _) = listener.accept().unwrap();
+    upstream.set_read_timeout(Some(DEADLINE)).unwrap();
+    upstream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+    assert_eq!(wire.answer().status(), 100);
+    wire.send(call.framed_body());
+    let request = MessageReader::new(&upstream).request().unwrap();
+    assert_eq!(request.text(), "customer_id=191");
     upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue").unwrap();
     assert_eq!(wire.answer().text(), "true");
 }

@@ -110,8 +110,19 @@ fn percent_decode(text: &[u8]) -> Vec<u8> {
 fn segments(path: &[u8]) -> Vec<&[u8]> {
     path.split(|byte| matches!(byte, b'/' | b'\\'))
         .map(|segment| segment.split(|&byte| byte == b';').next().unwrap_or_default())
+        .map(without_margin)
         .filter(|segment| !segment.is_empty())
         .collect()
+}
+
+/// A segment without what pattern matchers and file systems pass over at its ends: white space, control
+/// bytes and, behind a name, dots.
+fn without_margin(mut segment: &[u8]) -> &[u8] {
+    while let [0..=b' ' | 0x7f, rest @ ..] | [rest @ .., 0..=b' ' | 0x7f] = segment {
+        segment = rest;
+    }
+    let name = segment.iter().rposition(|&byte| byte != b'.').map_or(segment.len(), |last| last + 1);
+    &segment[..name]
 }
 
 fn resolve<'a>(segments: &[&'a [u8]]) -> Vec<&'a [u8]> {

@@ -38,6 +38,10 @@ fn what_some_upstream_would_read_as_it_is_a_disguise() {
         "/index.php?route=/api/customer/unlock",
         "/index.php?r=api%2fcustomer%2funlock&x=1",
         "/api/customer/unlock/extra",
+        "/api/customer/unlock%0a",
+        "/api/customer/%20unlock%20",
+        "/api/customer/unlock.",
+        "/api./customer%09/unlock..",
         "http://n4n.example.com//api/customer/unlock",
     ] {
         assert_eq!(classify(target), Class::Disguised, "{target}");

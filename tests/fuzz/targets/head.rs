@@ -45,6 +45,7 @@ fuzz_target!(|input: &[u8]| {
     let _ = framing::readable_request_line(&bytes);
     if let Ok(Some(range)) = found {
         assert_eq!(Some(&range), expected.as_ref());
+        assert!(range.len() <= MAX_HEAD);
         let head = &bytes[range];
         let _ = framing::readable_request_line(head);
         let mut fields = Fields::default();
@@ -55,6 +56,7 @@ fuzz_target!(|input: &[u8]| {
         }
     } else {
         assert!(expected.is_none_or(|range| range.end > MAX_HEAD));
+        assert!(found.is_err() || bytes.len() <= MAX_HEAD);
     }
 });
 

@@ -25,7 +25,7 @@ macro_rules! themes {
     };
 }
 
-themes! { lengths codings chunks trailers lines request_lines targets hosts fields credentials endings pipelines }
+themes! { lengths codings chunks trailers lines request_lines targets hosts fields upgrades credentials endings pipelines }
 
 const WAITING: &str = include_str!("waiting.txt");
 
