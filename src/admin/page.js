@@ -112,7 +112,7 @@ function showUsers(users) {
     const left = is_listed
       ? [
           element("meter", { max: burst, value: remaining, low: burst / 4, high: burst / 2, optimum: burst, ariaLabel: `${name}: left of burst` }),
-          `${remaining} of ${burst}`,
+          element("span", { className: "together" }, `${remaining} of ${burst}`),
           element("small", {}, whole_in_ms ? `whole again in ${duration(whole_in_ms + 999)}` : "whole"),
         ]
       : [`was over its ${burst}`, element("small", {}, "not listed")];
