@@ -7,7 +7,8 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::harness::{
-    Call, DEADLINE, Gateway, Message, Upstream, binary, package_root, refusing_address, tool,
+    API_KEY, Call, DEADLINE, Gateway, Message, Signal, Upstream, Wire, binary, package_root,
+    refusing_address, tool,
 };
 
 const FILES: [(&str, &str); 4] = [
@@ -19,7 +20,7 @@ const FILES: [(&str, &str); 4] = [
 
 /// Asks the admin listener under a name.
 fn ask(gateway: &Gateway, method: &str, path: &str, host: &str) -> Message {
-    let mut wire = crate::harness::Wire::connect(gateway.admin_address());
+    let mut wire = Wire::connect(gateway.admin_address());
     wire.send(format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
     wire.answer()
 }
@@ -203,7 +204,7 @@ fn events_tell_what_happens() {
     assert_eq!((&latest["client"], &latest["user"]), (&"127.0.0.1".into(), &"ada".into()));
     assert_eq!(latest["times"], 5);
     let text = event.to_string();
-    assert!(!text.contains(crate::harness::API_KEY) && !text.contains("191"), "{text}");
+    assert!(!text.contains(API_KEY) && !text.contains("191"), "{text}");
 }
 
 #[test]
@@ -233,6 +234,16 @@ fn many_may_watch_and_not_too_many() {
     let [first, second] = &mut both;
     assert!(first.intersection(second).next().is_some(), "{first:?} and {second:?}");
     drop(watchers);
+}
+
+#[test]
+fn watching_does_not_hold_up_the_end() {
+    let upstream = Upstream::start();
+    let mut gateway = Gateway::before(upstream.address()).start();
+    let mut events = Events::open(gateway.admin_address());
+    events.next();
+    gateway.send(Signal::Terminate);
+    assert!(gateway.wait_exit().success());
 }
 
 #[test]
