@@ -170,6 +170,7 @@ function showState(state) {
     state.observes && "Observe mode: rules are judged and counted, but most do not refuse.",
     state.phase === "draining" && "The gateway is draining: it finishes what is in flight and stops.",
     !state.config_is_current && "The last reload failed: the configuration in force is an older one. The gateway's log says why.",
+    state.audit_errors > 0 && `${number.format(state.audit_errors)} audit records could not be written.`,
     state.log_lines_dropped > 0 && `${number.format(state.log_lines_dropped)} access log lines were dropped.`,
   ].filter(Boolean);
   byId("notice").hidden = notices.length === 0;

@@ -58,6 +58,7 @@ struct Event<'a> {
     connections: i64,
     max_connections: usize,
     log_lines_dropped: u64,
+    audit_errors: u64,
     /// Calls per second by outcome, one entry a second, the latest last.
     rates: &'a VecDeque<[f64; Outcome::LABELS.len()]>,
     codes: Vec<Code>,
@@ -186,6 +187,7 @@ impl Sampler {
             connections: self.gateway.metrics.connections.get(),
             max_connections: live.settings.listen.max_connections,
             log_lines_dropped: self.gateway.metrics.access_log_dropped.get(),
+            audit_errors: self.gateway.metrics.audit_errors.get(),
             rates: &self.rates,
             codes: codes(now, minute_ago),
             unlocks: unlocks(now, minute_ago),
