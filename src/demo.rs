@@ -28,7 +28,8 @@ pub fn run(http: SocketAddr, admin: SocketAddr, traffic: bool) -> Result<(), Err
     let text = format!(
         "listen = {{ http = [\"{http}\"], admin = \"{admin}\" }}\n\
          upstream.peers = [\"{}\"]\n\
-         quota = {{ requests = 10, per = \"1s\", burst = 20 }}\n",
+         quota = {{ requests = 10, per = \"1s\", burst = 20 }}\n\
+         users = [{{ name = \"{SAMPLE_USERNAME}\" }}]\n",
         n4n.local_addr()?
     );
     let settings = Settings::parse(&text, Path::new("")).expect("the demo's own configuration is sound");
@@ -36,6 +37,7 @@ pub fn run(http: SocketAddr, admin: SocketAddr, traffic: bool) -> Result<(), Err
     let http = server.addresses().first().copied().unwrap_or(http);
     let admin = server.admin_address()?;
     println!("gateway    http://{http}");
+    println!("live page  http://{admin}/");
     println!("metrics    http://{admin}/metrics");
     println!("try it     {}", curl_line(http));
     server.run(None, async move {

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -20,6 +20,7 @@ use crate::{
     telemetry::{
         access_log::AccessLog,
         metrics::{Metrics, UserCounters},
+        refusals::Refusals,
     },
     upstream::Peers,
 };
@@ -32,6 +33,8 @@ pub struct Gateway {
     pub metrics: Metrics,
     /// Calls admitted and not yet answered.
     pub in_flight: AtomicUsize,
+    /// What was refused or failed last.
+    pub refusals: Refusals,
 }
 
 /// The settings in force and what belongs to them. A request keeps those it began with.
@@ -39,6 +42,8 @@ pub struct Gateway {
 pub struct Live {
     /// What the gateway was told.
     pub settings: Settings,
+    /// Since when it has followed that.
+    pub since: SystemTime,
     /// Every account.
     pub ledger: Ledger,
     /// The n4n hosts.
@@ -58,7 +63,7 @@ impl Gateway {
     pub fn open(settings: Settings) -> io::Result<Self> {
         let metrics = Metrics::new();
         let live = ArcSwap::from_pointee(Live::open(settings, None, &metrics)?);
-        Ok(Self { live, metrics, in_flight: AtomicUsize::new(0) })
+        Ok(Self { live, metrics, in_flight: AtomicUsize::new(0), refusals: Refusals::default() })
     }
 
     /// The settings in force.
@@ -89,6 +94,7 @@ impl Gateway {
     pub fn record(&self, live: &Live, record: &Record<'_>) {
         let user = record.user.filter(|_| record.is_listed).and_then(|user| live.users.get(user));
         self.metrics.record(record, user);
+        self.refusals.record(record);
         if let Some(log) = &live.access_log {
             log.write(record);
         }
@@ -124,6 +130,6 @@ impl Live {
             );
         let counters = |name: &str| (Box::from(name), metrics.user_counters(name));
         let users = settings.users.iter().map(|user| counters(&user.name)).collect();
-        Ok(Self { settings, ledger, peers, access_log, trail, users })
+        Ok(Self { settings, since: SystemTime::now(), ledger, peers, access_log, trail, users })
     }
 }

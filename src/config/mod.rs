@@ -52,6 +52,8 @@ pub struct Listen {
     pub http: Vec<SocketAddr>,
     /// The admin listener.
     pub admin: SocketAddr,
+    /// Host names the live page answers to, beside IP addresses and localhost.
+    pub admin_hosts: Vec<String>,
     /// Worker threads.
     pub threads: NonZeroUsize,
     /// Connections at once; over it they are closed unanswered.

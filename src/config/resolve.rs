@@ -147,6 +147,7 @@ fn listen(mut table: Table<'_>, faults: &mut Faults<'_>) -> (Option<Listen>, Vec
     let listen = Listen {
         http: http.unwrap_or_default(),
         admin,
+        admin_hosts: admin_hosts(&mut table, faults),
         threads,
         max_connections: count(&mut table, "max_connections", 10_000, faults),
         max_in_flight: count(&mut table, "max_in_flight", 1_000, faults),
@@ -156,6 +157,24 @@ fn listen(mut table: Table<'_>, faults: &mut Faults<'_>) -> (Option<Listen>, Vec
     let trusted_proxies = table.or("trusted_proxies", Vec::new(), faults);
     table.close(faults);
     (Some(listen), trusted_proxies)
+}
+
+/// The names under which browsers may ask for the live page.
+fn admin_hosts(table: &mut Table<'_>, faults: &mut Faults<'_>) -> Vec<String> {
+    let hosts: Vec<String> = table.or("admin_hosts", Vec::new(), faults);
+    let is_name = |host: &str| {
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+    };
+    if hosts.iter().any(|host| !is_name(host)) {
+        let mend = "write names such as \"gateway.internal\", without scheme and port";
+        faults.add(
+            table.span("admin_hosts"),
+            table.place("admin_hosts"),
+            "has an entry that is no host name",
+            mend,
+        );
+    }
+    hosts
 }
 
 fn upstream(mut table: Table<'_>, faults: &mut Faults<'_>) -> Option<Upstream> {

@@ -18,6 +18,11 @@ use super::limiter::{Inquiry, Store};
 pub(super) struct Cell(AtomicU64);
 
 impl Cell {
+    /// When it is whole again; zero while it was never used.
+    pub(super) fn whole_at(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
     fn decide<T, F, E>(&self, observed: &std::cell::Cell<u64>, decide: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,

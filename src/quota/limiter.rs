@@ -98,13 +98,13 @@ impl<S: Store> Limiter<S> {
         let inquiry = Inquiry { key: account, now, whole_at: Observed::new(now) };
         let decision = self.governor.check_key(&inquiry);
         let whole_in = Duration::from_nanos(inquiry.whole_at.get().saturating_sub(now));
-        let free = self.quota.window().saturating_sub(whole_in);
-        let remaining = free.as_nanos() / self.quota.interval().as_nanos();
-        let remaining = u32::try_from(remaining).unwrap_or(u32::MAX).min(self.quota.burst.get());
-        let balance = Balance { quota: self.quota, remaining, whole_in };
+        let balance = self.quota.balance(whole_in);
         match decision {
             Ok(()) => Ok(balance),
-            Err(_) => Err(Exhausted { balance, retry_after: self.quota.interval().saturating_sub(free) }),
+            Err(_) => {
+                let free = self.quota.window().saturating_sub(whole_in);
+                Err(Exhausted { balance, retry_after: self.quota.interval().saturating_sub(free) })
+            }
         }
     }
 

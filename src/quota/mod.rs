@@ -35,6 +35,14 @@ impl Quota {
     pub fn window(&self) -> Duration {
         self.interval().saturating_mul(self.burst.get())
     }
+
+    /// What is left of it while the burst is whole only after some time.
+    pub fn balance(self, whole_in: Duration) -> Balance {
+        let free = self.window().saturating_sub(whole_in);
+        let remaining = free.as_nanos() / self.interval().as_nanos();
+        let remaining = u32::try_from(remaining).unwrap_or(u32::MAX).min(self.burst.get());
+        Balance { quota: self, remaining, whole_in }
+    }
 }
 
 /// What is left of a quota after a call was judged by it.
@@ -158,6 +166,16 @@ impl Ledger {
         limiter
             .spend(limiter.accounts().fingerprint(account), now.saturating_duration_since(self.epoch))
             .map(|_| ())
+    }
+
+    /// What each listed user with a quota has left; nothing is taken.
+    pub fn listed(&self, now: Instant) -> impl Iterator<Item = (&str, Balance)> {
+        let now = nanos(now.saturating_duration_since(self.epoch));
+        self.listed.iter().filter_map(move |(name, limiter)| {
+            let limiter = limiter.as_ref()?;
+            let whole_in = limiter.accounts().whole_at().saturating_sub(now);
+            Some((&**name, limiter.quota().balance(Duration::from_nanos(whole_in))))
+        })
     }
 
     /// How many unlisted users are remembered.

@@ -11,10 +11,11 @@ use prometheus::{
 use crate::{
     outcome::{Outcome, Record, UnlockResult},
     reason::Reason,
+    telemetry::reading::{Distribution, Reading},
 };
 
 /// From a gateway that answers by itself in microseconds to a PHP that takes its time; seconds.
-const BUCKETS: [f64; 17] = [
+pub(super) const BUCKETS: [f64; 17] = [
     0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     10.0, 30.0,
 ];
@@ -150,6 +151,11 @@ impl Metrics {
         self.config_last_reload_successful.set(i64::from(is_successful));
     }
 
+    /// Whether the configuration in force is the one that was last asked for.
+    pub fn is_config_current(&self) -> bool {
+        self.config_last_reload_successful.get() == 1
+    }
+
     /// Counts a request that has ended; `user` are the counters of a listed user.
     pub fn record(&self, record: &Record<'_>, user: Option<&UserCounters>) {
         let outcome = record.outcome;
@@ -168,6 +174,19 @@ impl Metrics {
             self.observed[observed as usize].inc();
         }
         user.unwrap_or(&self.other_users)[outcome.index()].inc();
+    }
+
+    /// What the live page shows of them, as they stand now.
+    pub fn read(&self) -> Reading {
+        let read = |counter: &IntCounter| counter.get();
+        Reading {
+            forwarded: self.forwarded.iter().map(read).sum(),
+            ended: self.ended.each_ref().map(read),
+            observed: self.observed.each_ref().map(read),
+            unlocks: self.unlocks.each_ref().map(read),
+            durations: self.durations.each_ref().map(Distribution::of),
+            upstream_duration: Distribution::of(&self.upstream_duration),
+        }
     }
 
     /// Everything, in Prometheus' text format.

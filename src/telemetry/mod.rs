@@ -1,4 +1,6 @@
-//! What the gateway tells of its work: metrics and the access log, both from the same records.
+//! What the gateway tells of its work: metrics, the access log and the last refusals, all from the same records.
 
 pub mod access_log;
 pub mod metrics;
+pub mod reading;
+pub mod refusals;

@@ -134,6 +134,11 @@ impl Gateway {
         self.http
     }
 
+    /// Where the admin listener is.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}/api/customer/unlock", self.http)
     }

@@ -1,4 +1,7 @@
-//! The admin listener: liveness, readiness and metrics, read-only.
+//! The admin listener: liveness, readiness, metrics and the live page, read-only.
+
+mod page;
+mod sampler;
 
 use std::sync::Arc;
 
@@ -9,15 +12,19 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use bytes::Bytes;
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{gateway::Gateway, server::Phase};
+use sampler::Sampler;
 
 /// What the admin listener looks at.
 #[derive(Clone)]
 struct View {
     gateway: Arc<Gateway>,
     phase: watch::Receiver<Phase>,
+    /// The live page's next event, made once for all who watch.
+    events: watch::Sender<Bytes>,
 }
 
 /// Serves the admin listener until its future is dropped.
@@ -29,12 +36,19 @@ pub async fn serve(
     gateway: Arc<Gateway>,
     phase: watch::Receiver<Phase>,
 ) -> std::io::Result<()> {
+    let sampler = Sampler::new(gateway.clone(), phase.clone());
+    let view = View { gateway, phase, events: watch::Sender::new(sampler.event()) };
+    let events = view.events.clone();
     let routes = Router::new()
         .route("/livez", get(|| async { "live\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(View { gateway, phase });
-    axum::serve(listener, routes).await
+        .merge(page::routes(view.clone()))
+        .with_state(view);
+    tokio::select! {
+        served = axum::serve(listener, routes) => served,
+        never = sampler.run(events) => match never {},
+    }
 }
 
 async fn ready(State(view): State<View>) -> Response {

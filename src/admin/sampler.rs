@@ -1,0 +1,294 @@
+//! What the live page shows, taken once a second from the counters that are kept anyway.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{
+    gateway::{Gateway, Live},
+    outcome::{Outcome, UnlockResult},
+    policy::Mode,
+    quota::Balance,
+    reason::Reason,
+    server::Phase,
+    telemetry::{
+        reading::{Distribution, Reading},
+        refusals::Refusal,
+    },
+};
+
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How many samples the rates are shown of.
+const RATES: usize = 120;
+
+/// How many samples back the "last minute" begins.
+const MINUTE: usize = 60;
+
+/// How long an unlisted user who was over the quota is shown.
+const LATELY: Duration = Duration::from_secs(60);
+
+/// How many users near their quota are shown.
+const USERS: usize = 12;
+
+/// The whole state of the page, the same for all who watch.
+#[derive(Serialize)]
+struct Event<'a> {
+    version: &'static str,
+    phase: &'static str,
+    observes: bool,
+    /// Milliseconds since 1970, as all times here.
+    time: u64,
+    config_since: u64,
+    /// Whether the configuration in force is the one last asked for.
+    config_is_current: bool,
+    in_flight: usize,
+    max_in_flight: usize,
+    connections: i64,
+    max_connections: usize,
+    log_lines_dropped: u64,
+    audit_errors: u64,
+    /// Calls per second by outcome, one entry a second, the latest last.
+    rates: &'a VecDeque<[f64; Outcome::LABELS.len()]>,
+    codes: Vec<Code>,
+    unlocks: Vec<Counted>,
+    latency: [Latency; 3],
+    users: Vec<User>,
+    refusals: Vec<Refused>,
+}
+
+#[derive(Serialize)]
+struct Code {
+    code: &'static str,
+    title: &'static str,
+    outcome: &'static str,
+    minute: u64,
+    total: u64,
+    observed: u64,
+}
+
+#[derive(Serialize)]
+struct Counted {
+    result: &'static str,
+    minute: u64,
+    total: u64,
+}
+
+/// Over the last minute, in milliseconds.
+#[derive(Serialize)]
+struct Latency {
+    of: &'static str,
+    count: u64,
+    quantiles: [Option<f64>; 3],
+}
+
+#[derive(Serialize)]
+struct User {
+    name: Box<str>,
+    is_listed: bool,
+    remaining: u32,
+    burst: u32,
+    whole_in_ms: u64,
+    refused: u64,
+}
+
+#[derive(Serialize)]
+struct Refused {
+    time: u64,
+    client: Option<IpAddr>,
+    user: Option<Box<str>>,
+    outcome: &'static str,
+    code: &'static str,
+    title: &'static str,
+    peer: Option<SocketAddr>,
+    times: u64,
+}
+
+/// Takes the samples and remembers the last of them.
+pub(super) struct Sampler {
+    gateway: Arc<Gateway>,
+    phase: watch::Receiver<Phase>,
+    readings: VecDeque<Reading>,
+    read_at: Instant,
+    rates: VecDeque<[f64; Outcome::LABELS.len()]>,
+}
+
+impl Sampler {
+    pub(super) fn new(gateway: Arc<Gateway>, phase: watch::Receiver<Phase>) -> Self {
+        let readings = VecDeque::from([gateway.metrics.read()]);
+        Self { gateway, phase, readings, read_at: Instant::now(), rates: VecDeque::with_capacity(RATES) }
+    }
+
+    /// Gives an event every second.
+    pub(super) async fn run(mut self, events: watch::Sender<Bytes>) -> Infallible {
+        let mut seconds = interval(EVERY);
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        seconds.tick().await;
+        loop {
+            seconds.tick().await;
+            self.sample();
+            events.send_replace(self.event());
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "calls within a second stay far below 2^52")]
+    fn sample(&mut self) {
+        let (reading, now) = (self.gateway.metrics.read(), Instant::now());
+        let elapsed = now.duration_since(self.read_at).as_secs_f64().max(f64::EPSILON);
+        let before = self.latest().outcomes();
+        let mut rates = [0.0; Outcome::LABELS.len()];
+        for (rate, (count, before)) in rates.iter_mut().zip(reading.outcomes().into_iter().zip(before)) {
+            *rate = rounded(count.saturating_sub(before) as f64 / elapsed, 10.0);
+        }
+        push(&mut self.rates, rates, RATES);
+        push(&mut self.readings, reading, MINUTE + 1);
+        self.read_at = now;
+    }
+
+    fn latest(&self) -> &Reading {
+        self.readings.back().expect("the first reading is taken at once and one always stays")
+    }
+
+    /// The state of things, as the server-sent event that tells it.
+    pub(super) fn event(&self) -> Bytes {
+        let live = self.gateway.live();
+        let (now, minute_ago) = (self.latest(), &self.readings[0]);
+        let refusals = self.gateway.refusals.latest();
+        let latency = |of, now: &Distribution, before| {
+            let minute = now.since(before);
+            let quantile = |share| minute.quantile(share).map(|seconds| rounded(seconds * 1e3, 1e3));
+            Latency { of, count: minute.count(), quantiles: [0.5, 0.9, 0.99].map(quantile) }
+        };
+        let [forwarded, rejected, ..] = &now.durations;
+        let event = Event {
+            version: env!("CARGO_PKG_VERSION"),
+            phase: match *self.phase.borrow() {
+                Phase::Starting => "starting",
+                Phase::Serving => "serving",
+                Phase::Draining => "draining",
+            },
+            observes: live.settings.policy.mode == Mode::Observe,
+            time: millis(SystemTime::now()),
+            config_since: millis(live.since),
+            config_is_current: self.gateway.metrics.is_config_current(),
+            in_flight: self.gateway.in_flight.load(Ordering::Relaxed),
+            max_in_flight: live.settings.listen.max_in_flight,
+            connections: self.gateway.metrics.connections.get(),
+            max_connections: live.settings.listen.max_connections,
+            log_lines_dropped: self.gateway.metrics.access_log_dropped.get(),
+            audit_errors: self.gateway.metrics.audit_errors.get(),
+            rates: &self.rates,
+            codes: codes(now, minute_ago),
+            unlocks: unlocks(now, minute_ago),
+            latency: [
+                latency("Forwarded calls, in all", forwarded, &minute_ago.durations[0]),
+                latency("of that, n4n", &now.upstream_duration, &minute_ago.upstream_duration),
+                latency("Refused calls", rejected, &minute_ago.durations[1]),
+            ],
+            users: users(&live, &refusals),
+            refusals: refusals.into_iter().map(Refused::from).collect(),
+        };
+        let json = serde_json::to_string(&event).expect("numbers and text can always be written");
+        // `retry` is how long a browser waits before it connects again.
+        Bytes::from(format!("retry: 1000\ndata: {json}\n\n"))
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal { time, client, user, is_listed: _, outcome, peer, times } = refusal;
+        Self {
+            time: millis(time),
+            client,
+            user,
+            outcome: outcome.label(),
+            code: outcome.code(),
+            title: outcome.reason().map_or("", |reason| reason.face().title),
+            peer,
+            times,
+        }
+    }
+}
+
+fn codes(now: &Reading, before: &Reading) -> Vec<Code> {
+    let counted = |(index, reason): (usize, Reason)| Code {
+        code: reason.code(),
+        title: reason.face().title,
+        outcome: Outcome::of(reason).label(),
+        minute: now.ended[index] - before.ended[index],
+        total: now.ended[index],
+        observed: now.observed[index],
+    };
+    let codes = Reason::ALL.into_iter().enumerate().map(counted);
+    codes.filter(|code| code.total + code.observed > 0).collect()
+}
+
+fn unlocks(now: &Reading, before: &Reading) -> Vec<Counted> {
+    let counts = UnlockResult::LABELS.into_iter().zip(now.unlocks.into_iter().zip(before.unlocks));
+    counts.map(|(result, (total, before))| Counted { result, minute: total - before, total }).collect()
+}
+
+/// Listed users with at most half of their burst left, and unlisted ones who were over theirs lately.
+fn users(live: &Live, refusals: &[Refusal]) -> Vec<User> {
+    let mut refused: BTreeMap<(&str, bool), u64> = BTreeMap::new();
+    for refusal in refusals {
+        let is_late = refusal.time.elapsed().is_ok_and(|age| age > LATELY);
+        if let (Some(user), false, Some(Reason::QuotaExceeded)) =
+            (&refusal.user, is_late, refusal.outcome.reason())
+        {
+            *refused.entry((user, refusal.is_listed)).or_default() += refusal.times;
+        }
+    }
+    let near = |(name, balance): (&str, Balance)| {
+        let refused = refused.get(&(name, true)).copied().unwrap_or(0);
+        let burst = balance.quota.burst.get();
+        (refused > 0 || balance.remaining <= burst / 2).then(|| User {
+            name: name.into(),
+            is_listed: true,
+            remaining: balance.remaining,
+            burst,
+            whole_in_ms: u64::try_from(balance.whole_in.as_millis()).unwrap_or(u64::MAX),
+            refused,
+        })
+    };
+    let unlisted = refused.iter().filter(|((_, is_listed), _)| !is_listed).map(|((name, _), times)| User {
+        name: (*name).into(),
+        is_listed: false,
+        remaining: 0,
+        burst: live.settings.quota.map_or(0, |users| users.quota.burst.get()),
+        whole_in_ms: 0,
+        refused: *times,
+    });
+    let mut users: Vec<User> = live.ledger.listed(Instant::now()).filter_map(near).chain(unlisted).collect();
+    let fullness = |user: &User| f64::from(user.remaining) / f64::from(user.burst.max(1));
+    users.sort_by(|a, b| fullness(a).total_cmp(&fullness(b)).then_with(|| a.name.cmp(&b.name)));
+    users.truncate(USERS);
+    users
+}
+
+fn push<T>(samples: &mut VecDeque<T>, sample: T, capacity: usize) {
+    if samples.len() == capacity {
+        samples.pop_front();
+    }
+    samples.push_back(sample);
+}
+
+fn rounded(value: f64, digits: f64) -> f64 {
+    (value * digits).round() / digits
+}
+
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
