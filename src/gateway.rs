@@ -20,6 +20,7 @@ use crate::{
         access_log::AccessLog,
         metrics::{Metrics, UserCounters},
     },
+    tls::Expiring,
     upstream::Peers,
 };
 
@@ -38,6 +39,8 @@ pub struct Gateway {
 pub struct Live {
     /// What the gateway was told.
     pub settings: Settings,
+    /// How many settings were in force before these.
+    pub generation: u64,
     /// Every account.
     pub ledger: Ledger,
     /// The n4n hosts.
@@ -113,6 +116,17 @@ impl Live {
             );
         let counters = |name: &str| (Box::from(name), metrics.user_counters(name));
         let users = settings.users.iter().map(|user| counters(&user.name)).collect();
-        Ok(Self { settings, ledger, peers, access_log, users })
+        metrics.certificates(settings.certificates());
+        let generation = previous.map_or(0, |previous| previous.generation + 1);
+        let live = Self { settings, generation, ledger, peers, access_log, users };
+        live.warn_of_expiry();
+        Ok(live)
+    }
+
+    /// Tells the log which certificates expire soon.
+    pub fn warn_of_expiry(&self) {
+        for warning in self.settings.certificates().filter_map(Expiring::warning) {
+            tracing::warn!("{warning}");
+        }
     }
 }

@@ -3,3 +3,4 @@
 pub mod chunked;
 pub mod connection;
 pub mod gate;
+pub mod transport;

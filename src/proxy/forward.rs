@@ -43,8 +43,11 @@ const CLAIMS: [&str; 7] = [
 ];
 
 /// The peer at an address, with the configured limits.
-pub(super) fn peer(address: SocketAddr, upstream: &Upstream) -> HttpPeer {
-    let mut peer = HttpPeer::new(address, false, String::new());
+pub(super) fn peer(address: SocketAddr, upstream: &Upstream, generation: u64) -> HttpPeer {
+    let mut peer = match &upstream.tls {
+        Some(tls) => tls.trust.peer(address, generation),
+        None => HttpPeer::new(address, false, String::new()),
+    };
     let options = &mut peer.options;
     options.connection_timeout = Some(upstream.connect_timeout);
     options.total_connection_timeout = Some(upstream.connect_timeout);
@@ -59,6 +62,7 @@ pub(super) fn peer(address: SocketAddr, upstream: &Upstream) -> HttpPeer {
 pub(super) struct Forwarding {
     live: Arc<Live>,
     client: IpAddr,
+    scheme: &'static str,
     downstream_host: Option<HeaderValue>,
     request_id: String,
 }
@@ -68,6 +72,7 @@ impl Forwarding {
         Self {
             live: request.live.clone(),
             client: request.client,
+            scheme: request.scheme,
             downstream_host: session.req_header().headers.get(header::HOST).cloned(),
             request_id: request.id.to_string(),
         }
@@ -127,7 +132,7 @@ impl Forwarding {
         upstream.insert_header(header::HOST, &self.live.settings.upstream.host)?;
         upstream.insert_header(REQUEST_ID, self.request_id)?;
         upstream.insert_header("x-forwarded-for", self.client.to_string())?;
-        upstream.insert_header("x-forwarded-proto", "http")?;
+        upstream.insert_header("x-forwarded-proto", self.scheme)?;
         if let Some(host) = self.downstream_host {
             upstream.insert_header("x-forwarded-host", host)?;
         }

@@ -8,4 +8,5 @@ mod harness;
 mod lifecycle;
 mod quota;
 mod refusals;
+mod tls;
 mod upstream_faults;

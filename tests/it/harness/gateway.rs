@@ -90,6 +90,7 @@ pub(crate) struct Gateway {
 pub(crate) enum Signal {
     Terminate,
     Interrupt,
+    Hangup,
 }
 
 impl Gateway {
@@ -115,6 +116,10 @@ impl Gateway {
 
     pub(crate) fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    pub(crate) fn https(&self) -> SocketAddr {
+        self.listener("https")
     }
 
     pub(crate) fn url(&self) -> String {
@@ -192,6 +197,7 @@ impl Gateway {
         let name = match signal {
             Signal::Terminate => "TERM",
             Signal::Interrupt => "INT",
+            Signal::Hangup => "HUP",
         };
         let sent =
             Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status().unwrap();

@@ -8,6 +8,7 @@ mod metrics;
 mod php;
 mod programs;
 mod tests;
+mod tls;
 mod upstream;
 mod wire;
 
@@ -19,6 +20,7 @@ pub(crate) use http::{Broken, Message, MessageReader};
 use metrics::Metrics;
 pub(crate) use php::Php;
 pub(crate) use programs::{binary, package_root, test_tools, tool};
+pub(crate) use tls::{Authority, Issued, TlsClient, VALID};
 pub(crate) use upstream::{Gate, Reply, Upstream, refusing_address};
 pub(crate) use wire::Wire;
 
