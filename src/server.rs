@@ -436,8 +436,13 @@ async fn serve(
             // In a box, so that plain connections do not carry the room for it.
             Some(tls) => Box::pin(Transport::secure(socket, tls)).await,
         };
-        if let Some(transport) = transport {
-            service.serve(transport, client).await;
+        match transport {
+            // In a box for the same reason.
+            Some(transport) if transport.speaks_http2() => {
+                Box::pin(service.serve_http2(transport, client)).await;
+            }
+            Some(transport) => service.serve(transport, client).await,
+            None => {}
         }
     }
     drop(place);

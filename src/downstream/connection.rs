@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long the client may take to read an answer of the gate's, and to go away after its last one.
-const FAREWELL: Duration = Duration::from_secs(2);
+pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What a worker needs to serve a connection.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use std::{
 
 use rustls::ServerConfig;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
     net::TcpStream,
     time::timeout,
 };
@@ -26,6 +26,8 @@ pub enum Transport {
     Plain(TcpStream),
     /// TLS over it, the handshake done.
     Tls(Box<TlsStream<TcpStream>>),
+    /// One stream of HTTP/2, written out as HTTP/1.1.
+    Stream(DuplexStream),
 }
 
 impl Transport {
@@ -48,7 +50,15 @@ impl Transport {
     pub const fn scheme(&self) -> &'static str {
         match self {
             Self::Plain(_) => "http",
-            Self::Tls(_) => "https",
+            Self::Tls(_) | Self::Stream(_) => "https",
+        }
+    }
+
+    /// Whether HTTP/2 was agreed upon.
+    pub fn speaks_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) | Self::Stream(_) => false,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
 }
@@ -58,6 +68,7 @@ impl AsyncRead for Transport {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, into),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, into),
+            Self::Stream(stream) => Pin::new(stream).poll_read(cx, into),
         }
     }
 }
@@ -67,6 +78,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Stream(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -74,6 +86,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Stream(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -81,6 +94,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Stream(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

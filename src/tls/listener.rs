@@ -16,7 +16,7 @@ use rustls::{
 use super::Unusable;
 
 /// The protocols offered, the preferred one first.
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// The configuration of one listener: these certificates, the first by default, and, where there is a client
 /// CA, no client without a certificate from it.

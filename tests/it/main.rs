@@ -5,6 +5,7 @@ mod canonical;
 mod check;
 mod clients;
 mod harness;
+mod http2;
 mod lifecycle;
 mod quota;
 mod refusals;

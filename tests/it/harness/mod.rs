@@ -3,6 +3,7 @@
 mod call;
 mod gateway;
 mod http;
+mod http2;
 mod lines;
 mod metrics;
 mod php;
@@ -17,6 +18,7 @@ use std::time::Duration;
 pub(crate) use call::Call;
 pub(crate) use gateway::{Gateway, Signal};
 pub(crate) use http::{Broken, Message, MessageReader};
+pub(crate) use http2::{Http2, Http2Answer};
 use metrics::Metrics;
 pub(crate) use php::Php;
 pub(crate) use programs::{binary, package_root, test_tools, tool};

@@ -111,6 +111,11 @@ impl TlsClient {
         }))
     }
 
+    /// What it is made of.
+    pub(crate) fn config(&self) -> ClientConfig {
+        ClientConfig::clone(&self.0)
+    }
+
     /// A connection to an address, as if it had this name; the handshake comes with the first bytes.
     pub(crate) fn connect(&self, address: SocketAddr, name: &str) -> TlsWire {
         let socket = TcpStream::connect_timeout(&address, DEADLINE).unwrap();
