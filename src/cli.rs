@@ -21,6 +21,7 @@ use crate::{
     policy::{access::KeyDigest, credential},
     server::Server,
     stand_in,
+    tls::Expiring,
 };
 
 /// A gateway for the customer-unlock call of NATS for Networks (n4n).
@@ -109,6 +110,9 @@ impl Cli {
                 |code| code,
                 |settings| {
                     warn_of_unknown_names(&settings, &config);
+                    for warning in settings.certificates().filter_map(Expiring::warning) {
+                        eprintln!("{}: warning: {warning}", config.display());
+                    }
                     println!("{}: sound", config.display());
                     ExitCode::SUCCESS
                 },

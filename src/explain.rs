@@ -167,6 +167,7 @@ fn canonical(
     let forwarding = Forwarding {
         live: live.clone(),
         client,
+        scheme: "http",
         downstream_host: fields.get(header::HOST).cloned(),
         request_id: id,
     };

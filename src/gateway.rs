@@ -22,6 +22,7 @@ use crate::{
         metrics::{Metrics, UserCounters},
         refusals::Refusals,
     },
+    tls::Expiring,
     upstream::Peers,
 };
 
@@ -44,6 +45,8 @@ pub struct Live {
     pub settings: Settings,
     /// Since when it has followed that.
     pub since: SystemTime,
+    /// How many settings were in force before these.
+    pub generation: u64,
     /// Every account.
     pub ledger: Ledger,
     /// The n4n hosts.
@@ -130,6 +133,18 @@ impl Live {
             );
         let counters = |name: &str| (Box::from(name), metrics.user_counters(name));
         let users = settings.users.iter().map(|user| counters(&user.name)).collect();
-        Ok(Self { settings, since: SystemTime::now(), ledger, peers, access_log, trail, users })
+        metrics.certificates(settings.certificates());
+        let generation = previous.map_or(0, |previous| previous.generation + 1);
+        let since = SystemTime::now();
+        let live = Self { settings, since, generation, ledger, peers, access_log, trail, users };
+        live.warn_of_expiry();
+        Ok(live)
+    }
+
+    /// Tells the log which certificates expire soon.
+    pub fn warn_of_expiry(&self) {
+        for warning in self.settings.certificates().filter_map(Expiring::warning) {
+            tracing::warn!("{warning}");
+        }
     }
 }

@@ -30,4 +30,5 @@ pub mod reason;
 pub mod server;
 pub mod stand_in;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;

@@ -15,6 +15,7 @@ use std::{
 };
 
 use pingora::{apps::HttpServerOptions, proxy::http_proxy, server::configuration::ServerConf};
+use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     runtime::{self, Runtime},
@@ -24,7 +25,11 @@ use tokio::{
 };
 
 use crate::{
-    admin, config::Settings, downstream::connection::Service, gateway::Gateway, proxy::Handle,
+    admin,
+    config::{Https, Listen, Settings},
+    downstream::{connection::Service, transport::Transport},
+    gateway::Gateway,
+    proxy::Handle,
     upstream::peers::LOOKUP_EVERY,
 };
 
@@ -33,6 +38,9 @@ const BACKLOG: u32 = 4096;
 
 /// How often idle users are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
+
+/// How often the log is told of certificates that expire soon.
+const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long accepting pauses when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -71,7 +79,7 @@ pub enum Error {
 pub struct Server {
     gateway: Arc<Gateway>,
     control: Runtime,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener<TcpListener>>,
     admin: TcpListener,
 }
 
@@ -91,8 +99,11 @@ impl Server {
         let gateway = Arc::new(Gateway::open(settings).map_err(Error::AccessLog)?);
         let live = gateway.live();
         let _entered = control.enter();
-        let listeners =
-            live.settings.listen.http.iter().map(|&address| listen(address)).collect::<Result<_, _>>()?;
+        let Listen { http, https, .. } = &live.settings.listen;
+        let plain = http.iter().map(|&address| (address, None));
+        let secured = https.iter().map(|https| (https.address, Some(https.clone())));
+        let open = |(address, https)| Ok(Listener { socket: listen(address)?, https });
+        let listeners = plain.chain(secured).map(open).collect::<Result<_, Error>>()?;
         let admin = listen(live.settings.listen.admin)?;
         drop(_entered);
         Ok(Self { gateway, control, listeners, admin })
@@ -100,7 +111,7 @@ impl Server {
 
     /// Where it listens for calls.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.listeners.iter().filter_map(|listener| listener.socket.local_addr().ok()).collect()
     }
 
     /// Where the admin listener is.
@@ -118,18 +129,28 @@ impl Server {
     pub fn run(self, config: Option<&Path>, beside: impl Future<Output = ()>) -> Result<(), Error> {
         let Self { gateway, control, listeners, admin } = self;
         for listener in &listeners {
-            tracing::info!(http = %listener.local_addr()?, "listening");
+            let address = listener.socket.local_addr()?;
+            match listener.https {
+                None => tracing::info!(http = %address, "listening"),
+                Some(_) => tracing::info!(https = %address, "listening"),
+            }
         }
         tracing::info!(admin = %admin.local_addr()?, "listening");
         let (phase, phases) = watch::channel(Phase::Starting);
         let (draining, drain) = watch::channel(false);
         let open = Arc::new(OpenConnections::default());
-        let listeners = listeners.into_iter().map(TcpListener::into_std).collect::<io::Result<Vec<_>>>()?;
+        let listeners = listeners
+            .into_iter()
+            .map(|listener| listener.try_map(TcpListener::into_std))
+            .collect::<io::Result<Vec<_>>>()?;
         let result = control.block_on(async {
             gateway.live().peers.look_up().await;
             for number in 0..gateway.live().settings.listen.threads.get() {
-                let listeners =
-                    listeners.iter().map(std::net::TcpListener::try_clone).collect::<io::Result<_>>()?;
+                let clone = |listener: &Listener<std::net::TcpListener>| {
+                    let socket = listener.socket.try_clone()?;
+                    Ok(Listener { socket, https: listener.https.clone() })
+                };
+                let listeners = listeners.iter().map(clone).collect::<io::Result<_>>()?;
                 let worker =
                     Worker { gateway: gateway.clone(), listeners, open: open.clone(), drain: drain.clone() };
                 thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
@@ -198,6 +219,7 @@ fn reload(gateway: &Gateway, config: &Path) -> bool {
             return false;
         }
     };
+    let addresses = |listen: &Listen| -> Vec<_> { listen.https.iter().map(|https| https.address).collect() };
     let (new, old) = (settings.listen.clone(), gateway.live().settings.listen.clone());
     if let Err(error) = gateway.reload(settings) {
         tracing::error!(%error, "the configuration cannot be followed; the one in force stays");
@@ -205,6 +227,7 @@ fn reload(gateway: &Gateway, config: &Path) -> bool {
     }
     for (key, is_changed) in [
         ("listen.http", new.http != old.http),
+        ("listen.https", addresses(&new) != addresses(&old)),
         ("listen.admin", new.admin != old.admin),
         ("listen.threads", new.threads != old.threads),
     ] {
@@ -244,9 +267,33 @@ async fn housekeeping(gateway: &Gateway) {
             gateway.live().ledger.forget_idle(Instant::now());
         }
     };
+    let certificates = async {
+        let mut warnings = interval(WARN_EVERY);
+        // The first tick is at once, and at the start the warning has been given.
+        warnings.tick().await;
+        loop {
+            warnings.tick().await;
+            gateway.live().warn_of_expiry();
+        }
+    };
     tokio::select! {
         () = names => {}
+        () = certificates => {}
         () = idle_users => {}
+    }
+}
+
+/// One address that is listened on.
+#[derive(Debug)]
+struct Listener<S> {
+    socket: S,
+    /// The TLS there, as it was configured at the start; none: plain HTTP.
+    https: Option<Https>,
+}
+
+impl<S> Listener<S> {
+    fn try_map<T>(self, map: impl FnOnce(S) -> io::Result<T>) -> io::Result<Listener<T>> {
+        Ok(Listener { socket: map(self.socket)?, https: self.https })
     }
 }
 
@@ -311,7 +358,7 @@ impl Drop for Place {
 /// One thread with a runtime of its own: a request stays where its connection was accepted.
 struct Worker {
     gateway: Arc<Gateway>,
-    listeners: Vec<std::net::TcpListener>,
+    listeners: Vec<Listener<std::net::TcpListener>>,
     open: Arc<OpenConnections>,
     drain: watch::Receiver<bool>,
 }
@@ -338,7 +385,7 @@ impl Worker {
                 draining: self.drain.clone(),
             };
             for listener in self.listeners {
-                match TcpListener::from_std(listener) {
+                match listener.try_map(TcpListener::from_std) {
                     Ok(listener) => {
                         tokio::spawn(accept(listener, service.clone(), self.open.clone()));
                     }
@@ -351,17 +398,21 @@ impl Worker {
     }
 }
 
-async fn accept(listener: TcpListener, service: Service, open: Arc<OpenConnections>) {
+async fn accept(mut listener: Listener<TcpListener>, service: Service, open: Arc<OpenConnections>) {
     let mut draining = service.draining.clone();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listener.socket.accept() => accepted,
             _ = draining.wait_for(|draining| *draining) => return,
         };
         match accepted {
             Ok((socket, client)) => {
                 if let Some(place) = Place::take(&open, &service.gateway) {
-                    tokio::spawn(serve(service.clone(), socket, client, place));
+                    let tls = listener.https.as_mut().map(|https| {
+                        https.follow(&service.gateway.live().settings.listen);
+                        https.server.clone()
+                    });
+                    tokio::spawn(serve(service.clone(), socket, tls, client, place));
                 }
             }
             Err(error) => {
@@ -372,9 +423,27 @@ async fn accept(listener: TcpListener, service: Service, open: Arc<OpenConnectio
     }
 }
 
-async fn serve(service: Service, socket: TcpStream, client: SocketAddr, place: Place) {
+async fn serve(
+    service: Service,
+    socket: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    client: SocketAddr,
+    place: Place,
+) {
     if socket.set_nodelay(true).is_ok() {
-        service.serve(socket, client).await;
+        let transport = match tls {
+            None => Some(Transport::Plain(socket)),
+            // In a box, so that plain connections do not carry the room for it.
+            Some(tls) => Box::pin(Transport::secure(socket, tls)).await,
+        };
+        match transport {
+            // In a box for the same reason.
+            Some(transport) if transport.speaks_http2() => {
+                Box::pin(service.serve_http2(transport, client)).await;
+            }
+            Some(transport) => service.serve(transport, client).await,
+            None => {}
+        }
     }
     drop(place);
 }

@@ -1,8 +1,8 @@
-//! Where a trail that begins in an empty file goes on from: the file that was rotated away last.
+//! Which record the first of an empty file follows: the last of the files that were rotated away.
 
 use std::{
     fs::{self, DirEntry, File, OpenOptions},
-    io,
+    io::{self, BufRead, BufReader},
     os::unix::ffi::OsStrExt,
     path::Path,
     sync::Arc,
@@ -17,44 +17,68 @@ use super::{
     tail,
 };
 
-/// The last record of a rotated file.
-struct Last {
+/// A file that was rotated away.
+struct Rotated {
+    /// The record that its first one follows.
+    follows: Option<Digest>,
+    /// Its last record.
+    last: Digest,
+    /// When that was made.
     time: Option<Timestamp>,
-    digest: Digest,
 }
 
-/// The digest of the last record in the newest file beside `trail` whose name begins with its own
-/// (`audit.jsonl.1`, `audit.jsonl-20261124`). One that was compressed, or put
-/// aside as torn, has no record to go on from.
+/// The last record in the files beside `trail`, for who knows nothing of them.
 pub(super) fn last(trail: &Path) -> io::Result<Option<Digest>> {
-    let (Some(name), Some(folder)) = (trail.file_name(), trail.parent()) else { return Ok(None) };
+    let rotated = rotated(trail)?;
+    // By the record's own time: a file's is changed by whoever copies it.
+    let newest = rotated.iter().max_by_key(|file| file.time);
+    Ok(newest.map(|file| follow(file.last, &rotated)))
+}
+
+/// The last record in the files beside `trail`, for who knows one that was the last before.
+pub(super) fn last_since(known: Digest, trail: &Path) -> io::Result<Digest> {
+    Ok(follow(known, &rotated(trail)?))
+}
+
+/// Goes from file to file along the chain.
+fn follow(known: Digest, rotated: &[Rotated]) -> Digest {
+    let mut last = known;
+    // Of two that follow the same record one is a copy, made before the other was complete.
+    while let Some(next) =
+        rotated.iter().filter(|file| file.follows == Some(last)).max_by_key(|file| file.time)
+    {
+        last = next.last;
+    }
+    last
+}
+
+/// The files beside `trail` whose names begin with its own (`audit.jsonl.1`, `audit.jsonl-20261124`). One
+/// that was compressed, or put aside as torn, has no record to go on from.
+fn rotated(trail: &Path) -> io::Result<Vec<Rotated>> {
+    let (Some(name), Some(folder)) = (trail.file_name(), trail.parent()) else { return Ok(Vec::new()) };
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let mut newest: Option<Last> = None;
+    let mut rotated = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if !is_rotated(entry.file_name().as_bytes(), name.as_bytes()) || !entry.file_type()?.is_file() {
             continue;
         }
         match read(&entry, trail) {
-            // By the record's own time: a file's is changed by whoever copies it.
-            Ok(Some(last)) if newest.as_ref().is_none_or(|newest| newest.time <= last.time) => {
-                newest = Some(last);
-            }
-            Ok(_) => {}
+            Ok(file) => rotated.extend(file),
             Err(error) => tracing::warn!(
                 file = %entry.path().display(), %error,
                 "a rotated audit trail cannot be read; the chain cannot go on from it"
             ),
         }
     }
-    Ok(newest.map(|last| last.digest))
+    Ok(rotated)
 }
 
 fn is_rotated(name: &[u8], trail: &[u8]) -> bool {
     name.strip_prefix(trail).is_some_and(|suffix| matches!(suffix, [b'.' | b'-', _, ..]))
 }
 
-fn read(entry: &DirEntry, trail: &Path) -> io::Result<Option<Last>> {
+fn read(entry: &DirEntry, trail: &Path) -> io::Result<Option<Rotated>> {
     let path = entry.path();
     // Rotation may have left the file to another owner: then it can be read, but not mended.
     let mended = OpenOptions::new().read(true).append(true).open(&path);
@@ -64,15 +88,16 @@ fn read(entry: &DirEntry, trail: &Path) -> io::Result<Option<Last>> {
     let _hold = Hold::take(&file, Patience::Full)?;
     let length = file.metadata()?.len();
     let end = tail::read(&file, length)?;
-    let Some(line) = end.line else { return Ok(None) };
-    let Ok(link) = serde_json::from_slice::<Link>(&line) else { return Ok(None) };
-    if link.prev().is_none() {
+    let Some((line, link)) = end.line.and_then(|line| Link::read(&line).map(|link| (line, link))) else {
         return Ok(None);
-    }
+    };
     if end.at < length
         && let Err(error) = tail::set_aside(&file, end.at, trail)
     {
         tracing::warn!(file = %path.display(), %error, "a rotated audit trail ends in a torn record");
     }
-    Ok(Some(Last { time: link.time, digest: Digest::of(&line) }))
+    let mut first = Vec::new();
+    BufReader::new(&*file).read_until(b'\n', &mut first)?;
+    let follows = Link::read(&first).and_then(|link| link.prev());
+    Ok(Some(Rotated { follows, last: Digest::of(&line), time: link.time }))
 }

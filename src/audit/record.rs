@@ -87,6 +87,11 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// Reads a line, with or without its line break; none where it is no link of a chain.
+    pub(super) fn read(line: &[u8]) -> Option<Self> {
+        serde_json::from_slice(line).ok().filter(|link: &Self| link.prev().is_some())
+    }
+
     /// The line before; none where the record does not say.
     pub(super) fn prev(&self) -> Option<Digest> {
         self.prev.as_deref().and_then(Digest::parse)

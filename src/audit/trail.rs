@@ -6,6 +6,8 @@ use std::{
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
 };
 
 use super::{
@@ -36,12 +38,15 @@ struct Writer {
     is_failing: bool,
 }
 
-/// What to do when there is no file at the trail's path.
+/// How long rotation may take from moving the file away to creating the next one.
+const ROTATION: Duration = Duration::from_millis(20);
+
+/// Whether to wait when there is no file at the trail's path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Absence {
-    /// Write on in the file that was there: a rotation is under way.
-    Stay,
-    /// Begin a new file.
+    /// Rotation may be about to create it, and would move away one that it did not expect.
+    Wait,
+    /// Begin it at once.
     Begin,
 }
 
@@ -62,8 +67,7 @@ impl Trail {
         };
         drop(writer.settle(Absence::Begin)?);
         if writer.end == 0 {
-            // Without the lock, as nobody may wait for one file's while having another's. Whoever begins
-            // the file meanwhile is noticed with the first record.
+            // Whoever begins the file meanwhile is noticed with the first record.
             writer.last = earlier::last(path)?.unwrap_or(Digest::START);
         }
         Ok(Self(Mutex::new(writer)))
@@ -87,8 +91,11 @@ impl Trail {
 
     /// Goes over to the file that is at the path now, beginning it where there is none; the chain goes on.
     ///
+    /// The next record would do so too. This is for whoever rotates the file and has to know when the old
+    /// one is done with.
+    ///
     /// # Errors
-    /// Those of opening it; the trail then stays where it was.
+    /// Those of opening it, and of reading the files before it.
     pub fn reopen(&self) -> io::Result<()> {
         self.lock().settle(Absence::Begin).map(drop)
     }
@@ -130,7 +137,7 @@ impl Trail {
 
 impl Writer {
     fn append(&mut self, mut line: Line<'_>) -> io::Result<()> {
-        let _hold = self.settle(Absence::Stay)?;
+        let _hold = self.settle(Absence::Wait)?;
         line.prev = self.last;
         self.line.clear();
         serde_json::to_writer(&mut self.line, &line)?;
@@ -148,11 +155,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes the lock of the file in which the trail goes on, knowing its last record.
+    /// Takes the lock of the file at the trail's path, knowing the last record.
     ///
-    /// Whoever goes over to another file knows the last record of the one before, and has found or begun
-    /// the other under the lock of the one before; whoever comes later finds it there under the same
-    /// lock. So nothing is appended to a file once it has been followed by another.
+    /// Every process looks at the path under the lock of the file that it is in. So once the next file is
+    /// there, nothing more is appended to the ones before, and whoever then reads their ends under their
+    /// locks knows the last record. Nobody waits for one file's lock while having another's.
     fn settle(&mut self, absence: Absence) -> io::Result<Hold> {
         let patience = if self.is_failing { Patience::Short } else { Patience::Full };
         loop {
@@ -161,15 +168,21 @@ impl Writer {
             if here.len() != self.end {
                 self.catch_up(here.len())?;
             }
-            match find(&self.path)? {
-                Some(there) if is_same(&here, &there) => return Ok(hold),
-                // Without a name the file is gone, not rotated.
-                None if absence == Absence::Stay && here.nlink() > 0 => return Ok(hold),
-                Some(_) | None => {
-                    self.file = open(&self.path)?;
-                    self.end = 0;
-                }
+            let mut there = find(&self.path)?;
+            // A file without a name was deleted, not rotated.
+            if there.is_none() && absence == Absence::Wait && here.nlink() > 0 {
+                thread::sleep(ROTATION);
+                there = find(&self.path)?;
             }
+            if there.is_some_and(|there| is_same(&here, &there)) {
+                return Ok(hold);
+            }
+            let file = open(&self.path)?;
+            drop(hold);
+            // There may have been others in between, if this process had nothing to write meanwhile.
+            self.last = earlier::last_since(self.last, &self.path)?;
+            self.file = file;
+            self.end = 0;
         }
     }
 

@@ -3,12 +3,14 @@
 mod fault;
 mod resolve;
 mod table;
+mod tls;
 mod units;
 
 use std::{
     net::SocketAddr,
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,6 +22,7 @@ pub use units::HostPort;
 use crate::{
     policy::Policy,
     quota::{Quota, UnlistedQuota},
+    tls::{Expiring, Trust},
 };
 
 /// Everything the gateway is told, each value in its own unit.
@@ -50,6 +53,8 @@ pub struct Settings {
 pub struct Listen {
     /// Plain HTTP listeners.
     pub http: Vec<SocketAddr>,
+    /// TLS listeners, each with an address of its own.
+    pub https: Vec<Https>,
     /// The admin listener.
     pub admin: SocketAddr,
     /// Host names the live page answers to, beside IP addresses and localhost.
@@ -66,6 +71,28 @@ pub struct Listen {
     pub drain_timeout: Duration,
 }
 
+/// A TLS listener.
+#[derive(Debug, Clone)]
+pub struct Https {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it shows and asks for.
+    pub server: Arc<rustls::ServerConfig>,
+    /// The certificates it shows.
+    pub certificates: Vec<Expiring>,
+}
+
+impl Https {
+    /// Takes over what the settings in force say of this address; keeps what it has where they say nothing.
+    pub fn follow(&mut self, listen: &Listen) {
+        if let Some(now) = listen.https.iter().find(|now| now.address == self.address)
+            && !Arc::ptr_eq(&now.server, &self.server)
+        {
+            self.clone_from(now);
+        }
+    }
+}
+
 /// What the gateway forwards to.
 #[derive(Debug, Clone)]
 pub struct Upstream {
@@ -73,12 +100,23 @@ pub struct Upstream {
     pub peers: Vec<HostPort>,
     /// The Host sent to them.
     pub host: String,
+    /// How it is verified; none: plain HTTP.
+    pub tls: Option<UpstreamTls>,
     /// How long one connect may take.
     pub connect_timeout: Duration,
     /// From the request's last byte until the whole response header is in.
     pub response_timeout: Duration,
     /// How long an idle connection is kept.
     pub idle_timeout: Duration,
+}
+
+/// TLS to the upstream.
+#[derive(Debug, Clone)]
+pub struct UpstreamTls {
+    /// Whom to believe, and what to show.
+    pub trust: Trust,
+    /// The certificate that is shown.
+    pub certificate: Option<Expiring>,
 }
 
 /// How long a request may take to arrive, each a total.
@@ -142,6 +180,12 @@ impl Settings {
     /// Every fault found, in the order of the text.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Fault>> {
         resolve::resolve(text, folder)
+    }
+
+    /// The certificates that the gateway shows to either side.
+    pub fn certificates(&self) -> impl Iterator<Item = &Expiring> {
+        let shown = self.listen.https.iter().flat_map(|listener| &listener.certificates);
+        shown.chain(self.upstream.tls.iter().flat_map(|tls| &tls.certificate))
     }
 }
 

@@ -18,6 +18,7 @@ use super::{
     AccessSink, Deadlines, Fault, HostPort, Listen, Log, Settings, Upstream, User,
     fault::Faults,
     table::Table,
+    tls,
     units::{ByteSize, Period},
 };
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
         fields::fold_alike,
     },
     quota::{Quota, UnlistedQuota},
+    tls::Name,
 };
 
 /// The most `policy.max_body` can be: what is judged is held in memory.
@@ -48,8 +50,8 @@ pub(super) fn resolve(text: &str, folder: &Path) -> Result<Settings, Vec<Fault>>
     let mut file = Table::of("", Some(0..0), document.get_ref());
     let mut section =
         |key, faults: &mut Faults<'_>| file.table(key, faults).unwrap_or_else(|| Table::absent(key));
-    let (listen, trusted_proxies) = listen(section("listen", &mut faults), &mut faults);
-    let upstream = upstream(section("upstream", &mut faults), &mut faults);
+    let (listen, trusted_proxies) = listen(section("listen", &mut faults), folder, &mut faults);
+    let upstream = upstream(section("upstream", &mut faults), folder, &mut faults);
     let policy_section = section("policy", &mut faults);
     let clients_section = section("clients", &mut faults);
     let access_section = section("access", &mut faults);
@@ -114,8 +116,12 @@ fn choice<T: Copy>(
     )
 }
 
-fn listen(mut table: Table<'_>, faults: &mut Faults<'_>) -> (Option<Listen>, Vec<IpNet>) {
-    let http: Option<Vec<SocketAddr>> = table.required("http", faults);
+fn listen(mut table: Table<'_>, folder: &Path, faults: &mut Faults<'_>) -> (Option<Listen>, Vec<IpNet>) {
+    let http: Option<Vec<SocketAddr>> =
+        if table.has("https") { table.optional("http", faults) } else { table.required("http", faults) };
+    let https = table.tables("https", faults);
+    let entries = https.len();
+    let https = tls::https(https, folder, faults);
     let admin = table.or("admin", SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090), faults);
     let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let threads = table
@@ -141,11 +147,23 @@ fn listen(mut table: Table<'_>, faults: &mut Faults<'_>) -> (Option<Listen>, Vec
             );
         }
     }
-    if http.as_ref().is_some_and(Vec::is_empty) {
-        faults.add(table.span("http"), table.place("http"), "is empty", "name at least one address");
+    for address in https.iter().map(|listener| listener.address) {
+        if address.port() != 0 && !seen.insert((address.ip(), address.port())) {
+            let reason = format!("names {address}, which is another listener's");
+            let mend = "give each listener an address of its own";
+            faults.add(table.span("https"), table.place("https"), reason, mend);
+        }
+    }
+    let (key, is_empty) = match &http {
+        Some(http) => ("http", http.is_empty()),
+        None => ("https", table.has("https") && !table.has("http")),
+    };
+    if is_empty && entries == 0 {
+        faults.add(table.span(key), table.place(key), "is empty", "name at least one address");
     }
     let listen = Listen {
         http: http.unwrap_or_default(),
+        https,
         admin,
         admin_hosts: admin_hosts(&mut table, faults),
         threads,
@@ -177,7 +195,7 @@ fn admin_hosts(table: &mut Table<'_>, faults: &mut Faults<'_>) -> Vec<String> {
     hosts
 }
 
-fn upstream(mut table: Table<'_>, faults: &mut Faults<'_>) -> Option<Upstream> {
+fn upstream(mut table: Table<'_>, folder: &Path, faults: &mut Faults<'_>) -> Option<Upstream> {
     let peers: Option<Vec<HostPort>> = table.required("peers", faults);
     if peers.as_ref().is_some_and(Vec::is_empty) {
         faults.add(table.span("peers"), table.place("peers"), "is empty", "name at least one n4n host");
@@ -194,10 +212,16 @@ fn upstream(mut table: Table<'_>, faults: &mut Faults<'_>) -> Option<Upstream> {
     let connect_timeout = period(&mut table, "connect_timeout", seconds(2), faults);
     let response_timeout = period(&mut table, "response_timeout", seconds(30), faults);
     let idle_timeout = period(&mut table, "idle_timeout", seconds(4), faults);
+    let host = host.or_else(|| Some(peers.as_ref()?.first()?.host.clone()));
+    let name = host.as_deref().and_then(Name::of_host);
+    if table.has("tls") && host.is_some() && name.is_none() {
+        let mend = "write the name that n4n's certificate is for, without underscores";
+        let reason = "is no name that a certificate can be checked for";
+        faults.add(table.span("host"), table.place("host"), reason, mend);
+    }
+    let tls = table.table("tls", faults).and_then(|table| tls::upstream(table, name, folder, faults));
     table.close(faults);
-    let peers = peers?;
-    let host = host.or_else(|| peers.first().map(|peer| peer.host.clone()))?;
-    Some(Upstream { peers, host, connect_timeout, response_timeout, idle_timeout })
+    Some(Upstream { peers: peers?, host: host?, tls, connect_timeout, response_timeout, idle_timeout })
 }
 
 fn policy(

@@ -80,6 +80,11 @@ impl<'a> Table<'a> {
             .or_else(|| self.span.clone())
     }
 
+    /// Whether the key is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key)
+    }
+
     fn take(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.known.push(key);
         let entry = self.entries.iter_mut().find(|entry| entry.key == key)?;
@@ -108,7 +113,7 @@ impl<'a> Table<'a> {
 
     /// The key's value, whose absence is a fault.
     pub(super) fn required<T: Value>(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<T> {
-        if !self.entries.iter().any(|entry| entry.key == key) {
+        if !self.has(key) {
             self.known.push(key);
             let mend = format!("add it: {}", T::EXPECTED);
             faults.add(self.span.clone(), self.place(key), "is required and absent", mend);

@@ -3,9 +3,12 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use pingora::{apps::HttpServerApp, protocols::http::ServerSession, proxy::HttpProxy, server::ShutdownWatch};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 
-use super::gate::{Connection, Gate, Home, NoHead};
+use super::{
+    gate::{Connection, Gate, Home, NoHead},
+    transport::Transport,
+};
 use crate::{
     gateway::Gateway,
     outcome::{Beginning, Outcome, Record, RequestId},
@@ -15,7 +18,7 @@ use crate::{
 };
 
 /// How long the client may take to read an answer of the gate's, and to go away after its last one.
-const FAREWELL: Duration = Duration::from_secs(2);
+pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What a worker needs to serve a connection.
 #[derive(Clone)]
@@ -30,9 +33,9 @@ pub struct Service {
 
 impl Service {
     /// Serves requests from one connection until either side has enough of it.
-    pub async fn serve(mut self, socket: TcpStream, client: SocketAddr) {
+    pub async fn serve(mut self, transport: Transport, client: SocketAddr) {
         let home = Arc::new(Home::default());
-        let mut connection = Connection::new(socket);
+        let mut connection = Connection::new(transport);
         loop {
             let beginning = match self.next_head(&mut connection).await {
                 Ok(beginning) => beginning,
@@ -47,9 +50,11 @@ impl Service {
                 }
             };
             home.expect_answer(None);
+            let scheme = connection.scheme();
             let mut session = ServerSession::new_http1(Box::new(Gate::new(connection, home.clone())));
             session.set_connection_user_context(Some(Box::new(Arrival {
                 client,
+                scheme,
                 beginning,
                 home: home.clone(),
             })));

@@ -24,11 +24,10 @@ use pingora::protocols::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
-    net::TcpStream,
     time::{Sleep, sleep_until},
 };
 
-use super::chunked::ChunkScanner;
+use super::{chunked::ChunkScanner, transport::Transport};
 use crate::{
     policy::framing::{self, BodyFraming, HeadScanner},
     reason::Reason,
@@ -40,10 +39,10 @@ const READ_SIZE: usize = 4096;
 /// How much of an answer is gathered before it is sent; most fit whole.
 const WRITE_SIZE: usize = 16 * 1024;
 
-/// A client's socket with the bytes that are on their way in and out.
+/// A client's transport with the bytes that are on their way in and out.
 #[derive(Debug)]
 pub struct Connection {
-    socket: TcpStream,
+    transport: Transport,
     inbox: BytesMut,
     outbox: BytesMut,
     /// What of the present request may still be read.
@@ -78,8 +77,13 @@ pub enum NoHead {
 
 impl Connection {
     /// A connection on which no request has come yet.
-    pub fn new(socket: TcpStream) -> Self {
-        Self { socket, inbox: BytesMut::new(), outbox: BytesMut::new(), due: Due::Length(0), alarm: None }
+    pub fn new(transport: Transport) -> Self {
+        Self { transport, inbox: BytesMut::new(), outbox: BytesMut::new(), due: Due::Length(0), alarm: None }
+    }
+
+    /// The scheme that its requests are made with.
+    pub const fn scheme(&self) -> &'static str {
+        self.transport.scheme()
     }
 
     /// Waits for the first byte of the next request.
@@ -89,7 +93,7 @@ impl Connection {
     pub async fn first_byte(&mut self) -> Result<(), NoHead> {
         if self.inbox.is_empty() {
             self.inbox.reserve(READ_SIZE);
-            match self.socket.read_buf(&mut self.inbox).await {
+            match self.transport.read_buf(&mut self.inbox).await {
                 Ok(0) | Err(_) => return Err(NoHead::Closed),
                 Ok(_) => {}
             }
@@ -108,7 +112,7 @@ impl Connection {
                 break range;
             }
             self.inbox.reserve(READ_SIZE);
-            match self.socket.read_buf(&mut self.inbox).await {
+            match self.transport.read_buf(&mut self.inbox).await {
                 Ok(0) | Err(_) => return Err(NoHead::Gone),
                 Ok(_) => {}
             }
@@ -137,9 +141,10 @@ impl Connection {
     /// Sends bytes of the gateway's own.
     ///
     /// # Errors
-    /// Those of the socket.
+    /// Those of the transport.
     pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.socket.write_all(bytes).await
+        self.transport.write_all(bytes).await?;
+        self.transport.flush().await
     }
 
     /// Ends the connection so that the last answer arrives: the write side first, then, for a while,
@@ -147,14 +152,14 @@ impl Connection {
     /// a reset overtakes the answer.
     pub async fn linger(mut self) {
         const MOST: usize = 256 * 1024;
-        if self.socket.shutdown().await.is_err() {
+        if self.transport.shutdown().await.is_err() {
             return;
         }
         let mut dropped = 0;
         while dropped < MOST {
             self.inbox.clear();
             self.inbox.reserve(READ_SIZE);
-            match self.socket.read_buf(&mut self.inbox).await {
+            match self.transport.read_buf(&mut self.inbox).await {
                 Ok(0) | Err(_) => return,
                 Ok(count) => dropped += count,
             }
@@ -200,12 +205,12 @@ impl Connection {
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.outbox.is_empty() {
-            match ready!(Pin::new(&mut self.socket).poll_write(cx, &self.outbox))? {
+            match ready!(Pin::new(&mut self.transport).poll_write(cx, &self.outbox))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 sent => self.outbox.advance(sent),
             }
         }
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.transport).poll_flush(cx)
     }
 }
 
@@ -307,8 +312,8 @@ impl AsyncRead for Gate {
         }
         if connection.inbox.is_empty() {
             connection.inbox.reserve(READ_SIZE);
-            let Connection { socket, inbox, .. } = connection;
-            let reading = std::pin::pin!(socket.read_buf(inbox));
+            let Connection { transport, inbox, .. } = connection;
+            let reading = std::pin::pin!(transport.read_buf(inbox));
             if ready!(reading.poll(cx))? == 0 {
                 return Poll::Ready(Ok(()));
             }

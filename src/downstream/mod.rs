@@ -3,3 +3,5 @@
 pub mod chunked;
 pub mod connection;
 pub mod gate;
+mod http2;
+pub mod transport;

@@ -27,6 +27,8 @@ use crate::{
 pub struct Arrival {
     /// The client's end of the connection.
     pub client: SocketAddr,
+    /// `http` or `https`.
+    pub scheme: &'static str,
     /// When the request's first byte was there.
     pub beginning: Beginning,
     /// Where its connection waits for it.
@@ -42,6 +44,7 @@ pub struct Request {
     pub(super) live: Arc<Live>,
     /// The connection's other end; once that is known, the client it speaks for.
     pub(super) client: IpAddr,
+    pub(super) scheme: &'static str,
     pub(super) credentials: Option<Credentials>,
     pub(super) is_listed: bool,
     pub(super) lookup: Option<LookupKey>,
@@ -87,6 +90,7 @@ impl Request {
             beginning: Beginning::now(),
             live,
             client: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            scheme: "http",
             credentials: None,
             is_listed: false,
             lookup: None,
@@ -105,6 +109,7 @@ impl Request {
     pub(super) fn arrived(&mut self, arrival: Arrival) {
         arrival.home.judged();
         self.client = arrival.client.ip().to_canonical();
+        self.scheme = arrival.scheme;
         self.beginning = arrival.beginning;
         self.home = Some(arrival.home);
     }

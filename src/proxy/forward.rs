@@ -44,8 +44,11 @@ const CLAIMS: [&str; 7] = [
 ];
 
 /// The peer at an address, with the configured limits.
-pub(super) fn peer(address: SocketAddr, upstream: &Upstream) -> HttpPeer {
-    let mut peer = HttpPeer::new(address, false, String::new());
+pub(super) fn peer(address: SocketAddr, upstream: &Upstream, generation: u64) -> HttpPeer {
+    let mut peer = match &upstream.tls {
+        Some(tls) => tls.trust.peer(address, generation),
+        None => HttpPeer::new(address, false, String::new()),
+    };
     let options = &mut peer.options;
     options.connection_timeout = Some(upstream.connect_timeout);
     options.total_connection_timeout = Some(upstream.connect_timeout);
@@ -62,6 +65,8 @@ pub struct Forwarding {
     pub live: Arc<Live>,
     /// Whose request it is.
     pub client: IpAddr,
+    /// `http` or `https`, as it came in.
+    pub scheme: &'static str,
     /// The Host it was sent to.
     pub downstream_host: Option<HeaderValue>,
     /// Which request it is.
@@ -73,6 +78,7 @@ impl Forwarding {
         Self {
             live: request.live.clone(),
             client: request.client,
+            scheme: request.scheme,
             downstream_host: session.req_header().headers.get(header::HOST).cloned(),
             request_id: request.id,
         }
@@ -131,7 +137,7 @@ impl Forwarding {
         upstream.insert_header(header::HOST, &self.live.settings.upstream.host)?;
         upstream.insert_header(REQUEST_ID, self.request_id.encode(&mut [0; 36]))?;
         upstream.insert_header("x-forwarded-for", self.client.to_string())?;
-        upstream.insert_header("x-forwarded-proto", "http")?;
+        upstream.insert_header("x-forwarded-proto", self.scheme)?;
         if let Some(host) = self.downstream_host {
             upstream.insert_header("x-forwarded-host", host)?;
         }

@@ -172,7 +172,7 @@ impl ProxyHttp for Handle {
             return Err(Error::new_up(ErrorType::ConnectNoRoute));
         };
         passage.peer = Some(address);
-        Ok(Box::new(forward::peer(address, &live.settings.upstream)))
+        Ok(Box::new(forward::peer(address, &live.settings.upstream, live.generation)))
     }
 
     fn fail_to_connect(

@@ -12,6 +12,7 @@ use crate::{
     outcome::{Outcome, Record, UnlockResult},
     reason::Reason,
     telemetry::reading::{Distribution, Reading},
+    tls::Expiring,
 };
 
 /// From a gateway that answers by itself in microseconds to a PHP that takes its time; seconds.
@@ -46,6 +47,7 @@ pub struct Metrics {
     observed: [IntCounter; Reason::ALL.len()],
     config_reloads: [IntCounter; 2],
     config_last_reload_successful: IntGauge,
+    certificate_expiry: IntGaugeVec,
     /// Calls admitted and not yet answered.
     pub in_flight: IntGauge,
     /// Client connections open.
@@ -126,6 +128,11 @@ impl Metrics {
             observed: Reason::ALL.map(|reason| counter(&observed, &[reason.code()])),
             config_reloads: ["failure", "success"].map(|result| counter(&config_reloads, &[result])),
             config_last_reload_successful,
+            certificate_expiry: make.gauges(
+                "certificate_expiry_timestamp_seconds",
+                "When a certificate that the gateway shows expires, by its file.",
+                &["certificate"],
+            ),
             in_flight: make.gauge("in_flight", "Calls admitted and not yet answered."),
             connections: make.gauge("connections", "Client connections open."),
             access_log_dropped: make.counter(
@@ -143,6 +150,14 @@ impl Metrics {
     /// The counters of a listed user; they go on counting where they were, should there have been such a user.
     pub fn user_counters(&self, name: &str) -> UserCounters {
         user_counters(&self.user_requests, name)
+    }
+
+    /// Tells when these certificates expire, and forgets all others.
+    pub fn certificates<'a>(&self, certificates: impl Iterator<Item = &'a Expiring>) {
+        self.certificate_expiry.reset();
+        for certificate in certificates {
+            gauge(&self.certificate_expiry, &[&certificate.file]).set(certificate.at);
+        }
     }
 
     /// Counts a reload of the configuration.

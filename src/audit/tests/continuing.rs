@@ -38,13 +38,14 @@ fn the_chain_goes_on_in_a_new_file_after_rotation() {
     let scratch = Scratch::new();
     let trail = scratch.open();
     record_a_call(&trail);
-    let rotated = scratch.rotate("audit.jsonl.1");
-    record_a_call(&trail);
-    assert!(!scratch.trail.exists(), "until it is told, the trail stays in its file");
+    let told = scratch.rotate("audit.jsonl.2");
     trail.reopen().unwrap();
+    assert_eq!(fs::metadata(&scratch.trail).unwrap().len(), 0, "the old file is done with");
     record_a_call(&trail);
-    assert_eq!(whole(&[&rotated]), 4);
-    assert_eq!(whole(&[&rotated, &scratch.trail]), 6);
+    let untold = scratch.rotate("audit.jsonl.1");
+    record_a_call(&trail);
+    assert_eq!(whole(&[&told]), 2);
+    assert_eq!(whole(&[&told, &untold, &scratch.trail]), 6);
 }
 
 #[test]
@@ -63,15 +64,33 @@ fn a_trail_follows_when_another_process_goes_over_to_a_new_file() {
     let (told, untold) = (scratch.open(), scratch.open());
     record_a_call(&told);
     let rotated = scratch.rotate("audit.jsonl.1");
-    record_a_call(&untold);
     told.reopen().unwrap();
     record_a_call(&untold);
     record_a_call(&told);
     let started = scratch.open();
     record_a_call(&started);
     record_a_call(&untold);
-    assert_eq!(whole(&[&rotated]), 4);
-    assert_eq!(whole(&[&rotated, &scratch.trail]), 12);
+    assert_eq!(whole(&[&rotated]), 2);
+    assert_eq!(whole(&[&rotated, &scratch.trail]), 10);
+}
+
+#[test]
+fn a_trail_that_slept_through_rotations_goes_on_from_the_last_of_them() {
+    let scratch = Scratch::new();
+    let (busy, idle, never_used) = (scratch.open(), scratch.open(), scratch.open());
+    record_a_call(&idle);
+    let mut files = Vec::new();
+    for name in ["audit.jsonl.3", "audit.jsonl.2", "audit.jsonl.1"] {
+        record_a_call(&busy);
+        files.push(scratch.rotate(name));
+        busy.reopen().unwrap();
+    }
+    record_a_call(&idle);
+    files.push(scratch.rotate("audit.jsonl.0"));
+    record_a_call(&never_used);
+    files.push(scratch.trail.clone());
+    let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    assert_eq!(whole(&files), 12);
 }
 
 #[test]

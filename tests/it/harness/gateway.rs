@@ -139,6 +139,10 @@ impl Gateway {
         self.admin
     }
 
+    pub(crate) fn https(&self) -> SocketAddr {
+        self.listener("https")
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}/api/customer/unlock", self.http)
     }

@@ -89,6 +89,11 @@ impl<R: Read> MessageReader<R> {
         Self { source, bytes: Vec::new(), at: 0 }
     }
 
+    /// What is read from, to write to.
+    pub(crate) fn source(&mut self) -> &mut R {
+        &mut self.source
+    }
+
     /// The next request.
     pub(crate) fn request(&mut self) -> Result<Message, Broken> {
         let (start_line, fields) = self.head()?;

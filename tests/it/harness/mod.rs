@@ -3,11 +3,13 @@
 mod call;
 mod gateway;
 mod http;
+mod http2;
 mod lines;
 mod metrics;
 mod php;
 mod programs;
 mod tests;
+mod tls;
 mod upstream;
 mod wire;
 
@@ -16,10 +18,12 @@ use std::time::Duration;
 pub(crate) use call::Call;
 pub(crate) use gateway::{Gateway, GatewayBuilder, Signal};
 pub(crate) use http::{Broken, Message, MessageReader};
+pub(crate) use http2::{Http2, Http2Answer};
 pub(crate) use lines::Lines;
 pub(crate) use metrics::Metrics;
 pub(crate) use php::Php;
 pub(crate) use programs::{binary, package_root, test_tools, tool};
+pub(crate) use tls::{Authority, Issued, TlsClient, VALID};
 pub(crate) use upstream::{Gate, Reply, Upstream, refusing_address, silent_address};
 pub(crate) use wire::Wire;
 

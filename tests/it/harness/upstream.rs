@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
 use super::DEADLINE;
 use super::http::{Message, MessageReader};
 
@@ -67,27 +69,15 @@ impl Upstream {
 
     /// Answers each request as the script tells.
     pub(crate) fn scripted(script: impl Fn(&Message) -> Reply + Send + Sync + 'static) -> Self {
+        Self::serving(move |stream, shared| shared.converse(stream, &script))
+    }
+
+    /// Answers `true` to everything, under TLS; what it remembers is what came out of it.
+    pub(crate) fn under_tls(config: Arc<ServerConfig>) -> Self {
         Self::serving(move |stream, shared| {
-            let connection = shared.open_connection();
-            let tap = Tap { stream: stream.try_clone().unwrap(), shared, connection };
-            let mut reader = MessageReader::new(tap);
-            while let Ok(request) = reader.request() {
-                shared.remember(request.clone());
-                let goes_on = match script(&request) {
-                    Reply::Bytes(bytes) => stream.write_all(&bytes).is_ok(),
-                    Reply::Last(bytes) => {
-                        let _ = stream.write_all(&bytes);
-                        false
-                    }
-                    Reply::Drip(bytes) => bytes.iter().all(|byte| {
-                        thread::sleep(Duration::from_millis(50));
-                        stream.write_all(&[*byte]).is_ok()
-                    }),
-                };
-                if !goes_on {
-                    return;
-                }
-            }
+            let session = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let stream = StreamOwned::new(session, stream);
+            shared.converse(stream, &|_| Reply::json("200 OK", "true"));
         })
     }
 
@@ -125,6 +115,11 @@ impl Upstream {
         self.shared.seen.lock().unwrap().requests.clone()
     }
 
+    /// How many connections have been made so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.seen.lock().unwrap().connections.len()
+    }
+
     /// Every byte so far, of all connections; what does not belong to a whole request is in here too.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         self.shared.seen.lock().unwrap().connections.concat()
@@ -156,6 +151,30 @@ impl Shared {
         connections.len() - 1
     }
 
+    /// Answers the requests of one connection as the script tells.
+    fn converse(&self, stream: impl Read + Write, script: &dyn Fn(&Message) -> Reply) {
+        let connection = self.open_connection();
+        let mut reader = MessageReader::new(Tap { stream, shared: self, connection });
+        while let Ok(request) = reader.request() {
+            self.remember(request.clone());
+            let stream = &mut reader.source().stream;
+            let goes_on = match script(&request) {
+                Reply::Bytes(bytes) => stream.write_all(&bytes).is_ok(),
+                Reply::Last(bytes) => {
+                    let _ = stream.write_all(&bytes);
+                    false
+                }
+                Reply::Drip(bytes) => bytes.iter().all(|byte| {
+                    thread::sleep(Duration::from_millis(50));
+                    stream.write_all(&[*byte]).is_ok()
+                }),
+            };
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
     fn remember(&self, request: Message) {
         self.seen.lock().unwrap().requests.push(request);
         self.changed.notify_all();
@@ -163,13 +182,13 @@ impl Shared {
 }
 
 /// Records the bytes it lets through.
-struct Tap<'a> {
-    stream: TcpStream,
+struct Tap<'a, S> {
+    stream: S,
     shared: &'a Shared,
     connection: usize,
 }
 
-impl Read for Tap<'_> {
+impl<S: Read> Read for Tap<'_, S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.stream.read(buffer)?;
         self.shared.seen.lock().unwrap().connections[self.connection].extend_from_slice(&buffer[..read]);

@@ -1,0 +1,143 @@
+//! The keys that concern TLS: files are loaded and checked where they are named.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustls::{
+    pki_types::{CertificateDer, PrivateKeyDer},
+    sign::CertifiedKey,
+};
+
+use super::{Https, UpstreamTls, fault::Faults, table::Table};
+use crate::tls::{self, Expiring, Name, Trust, Unusable};
+
+/// A listener in the making: every entry with its address adds a certificate.
+struct Draft {
+    address: SocketAddr,
+    certified: Vec<Arc<CertifiedKey>>,
+    certificates: Vec<Expiring>,
+    client_ca: Option<(PathBuf, Vec<CertificateDer<'static>>)>,
+}
+
+/// Reads `listen.https`.
+pub(super) fn https(tables: Vec<Table<'_>>, folder: &Path, faults: &mut Faults<'_>) -> Vec<Https> {
+    let mut drafts: Vec<Draft> = Vec::new();
+    for mut table in tables {
+        let address: Option<SocketAddr> = table.required("address", faults);
+        let identity = identity(&mut table, "certificate", "key", folder, faults);
+        let client_ca = ca(&mut table, "client_ca", folder, faults);
+        if let (Some(address), Some(identity)) = (address, identity) {
+            let known = drafts.iter().position(|draft| draft.address == address);
+            let index = known.unwrap_or_else(|| {
+                drafts.push(Draft {
+                    address,
+                    certified: Vec::new(),
+                    certificates: Vec::new(),
+                    client_ca: None,
+                });
+                drafts.len() - 1
+            });
+            let draft = &mut drafts[index];
+            draft.certified.push(identity.certified);
+            draft.certificates.push(identity.expiring);
+            // Named by one entry, it holds for all of the address: the name a client asks for opens nothing.
+            match (&draft.client_ca, client_ca) {
+                (Some((one, _)), Some((other, _))) if *one != other => faults.add(
+                    table.span("client_ca"),
+                    table.place("client_ca"),
+                    "differs from that of another entry with this address",
+                    "name one client_ca for an address",
+                ),
+                (None, Some(ca)) => draft.client_ca = Some(ca),
+                (_, _) => {}
+            }
+        }
+        table.close(faults);
+    }
+    let mut listeners = Vec::new();
+    for Draft { address, certified, certificates, client_ca } in drafts {
+        match tls::server_config(certified, client_ca.as_ref().map(|(_, ca)| ca.as_slice())) {
+            Ok(server) => listeners.push(Https { address, server, certificates }),
+            Err(unusable) => {
+                faults.add(None, "listen.https.client_ca", unusable.to_string(), unusable.mend())
+            }
+        }
+    }
+    listeners
+}
+
+/// Reads `upstream.tls`, for an upstream that must prove to be called so.
+pub(super) fn upstream(
+    mut table: Table<'_>,
+    name: Option<Name>,
+    folder: &Path,
+    faults: &mut Faults<'_>,
+) -> Option<UpstreamTls> {
+    let ca = ca(&mut table, "ca", folder, faults);
+    let shows = ["client_certificate", "client_key"].map(|key| table.has(key)).contains(&true);
+    let identity = if shows {
+        identity(&mut table, "client_certificate", "client_key", folder, faults)
+    } else {
+        let _ = table.optional::<String>("client_certificate", faults);
+        let _ = table.optional::<String>("client_key", faults);
+        None
+    };
+    table.close(faults);
+    let client = identity.as_ref().map(|identity| (identity.certified.cert.as_slice(), &identity.key));
+    let trust = Trust::new(name?, ca.as_ref().map(|(_, ca)| ca.as_slice()), client);
+    Some(UpstreamTls { trust, certificate: identity.map(|identity| identity.expiring) })
+}
+
+/// A certificate chain with its key.
+struct Identity {
+    certified: Arc<CertifiedKey>,
+    key: PrivateKeyDer<'static>,
+    expiring: Expiring,
+}
+
+fn identity(
+    table: &mut Table<'_>,
+    certificate: &'static str,
+    key: &'static str,
+    folder: &Path,
+    faults: &mut Faults<'_>,
+) -> Option<Identity> {
+    let certificate_file: Option<String> = table.required(certificate, faults);
+    let key_file: Option<String> = table.required(key, faults);
+    let chain = certificate_file
+        .as_ref()
+        .and_then(|file| usable(tls::certificates(&folder.join(file)), table, certificate, faults));
+    let secret = key_file.and_then(|file| usable(tls::private_key(&folder.join(file)), table, key, faults));
+    let (file, chain, secret) = (certificate_file?, chain?, secret?);
+    let expiring = Expiring::of(&file, &chain);
+    let certified = usable(tls::pair(chain, secret.clone_key()), table, key, faults)?;
+    Some(Identity { certified, key: secret, expiring })
+}
+
+fn ca(
+    table: &mut Table<'_>,
+    key: &'static str,
+    folder: &Path,
+    faults: &mut Faults<'_>,
+) -> Option<(PathBuf, Vec<CertificateDer<'static>>)> {
+    let file = folder.join(table.optional::<String>(key, faults)?);
+    let certificates = usable(tls::certificates(&file), table, key, faults)?;
+    Some((file, certificates))
+}
+
+/// What was loaded for a key; where that failed, a fault at the key.
+fn usable<T>(
+    loaded: Result<T, Unusable>,
+    table: &Table<'_>,
+    key: &'static str,
+    faults: &mut Faults<'_>,
+) -> Option<T> {
+    loaded
+        .map_err(|unusable| {
+            faults.add(table.span(key), table.place(key), unusable.to_string(), unusable.mend());
+        })
+        .ok()
+}

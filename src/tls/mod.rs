@@ -1,0 +1,20 @@
+//! TLS on both sides: what is loaded from the files, who is shown to whom, and when it expires.
+//!
+//! Pingora can be built on rustls or on OpenSSL; the gateway takes rustls. It is memory-safe and maintained
+//! with Pingora's other back ends as of 0.9; it speaks TLS 1.2 and 1.3 with current suites and nothing else,
+//! so there is no old version or suite to forget switching off; chain, validity and name are verified by
+//! default on the upstream side. A listener's whole configuration is one value behind an `Arc`, so a reload
+//! swaps certificates, SNI and client CAs for the next handshake and leaves open connections alone, where
+//! OpenSSL's acceptor has a callback for certificates but fixes its client CAs when it is built. It needs a C
+//! compiler for ring, where a vendored OpenSSL needs perl and make as well. What is given up: revocation
+//! lists, OCSP, and suites for clients from before TLS 1.2.
+
+mod expiry;
+mod listener;
+mod material;
+mod upstream;
+
+pub use expiry::Expiring;
+pub use listener::server_config;
+pub use material::{Unusable, certificates, pair, private_key};
+pub use upstream::{Name, Trust};

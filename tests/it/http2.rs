@@ -1,0 +1,241 @@
+//! HTTP/2 over TLS: the same rules and the same answers as HTTP/1.1.
+
+use http::{HeaderMap, HeaderValue, Request};
+
+use crate::harness::{
+    API_KEY, API_USERNAME, Authority, Gate, Gateway, Http2, Http2Answer, Reply, Signal, TlsClient, Upstream,
+    VALID, tool,
+};
+
+const NAME: &str = "gateway.test";
+const BODY: &[u8] = b"customer_id=191";
+
+/// A gateway with a TLS listener, its authority and its files.
+struct Secured {
+    gateway: Gateway,
+    authority: Authority,
+    folder: tempfile::TempDir,
+}
+
+impl Secured {
+    fn before(upstream: &Upstream, listen: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new();
+        authority.issue(&[NAME], VALID).write(folder.path(), "a");
+        let path = folder.path().display();
+        let https = format!(
+            "https = [{{ address = \"127.0.0.1:0\", certificate = \"{path}/a.pem\", key = \"{path}/a.key\" }}]"
+        );
+        let gateway = Gateway::before(upstream.address()).set("listen", &https).set("listen", listen).start();
+        Self { gateway, authority, folder }
+    }
+
+    fn connect(&self) -> Http2 {
+        Http2::connect(&TlsClient::trusting(&self.authority, None), self.gateway.https(), NAME)
+    }
+}
+
+fn unlock() -> http::request::Builder {
+    Http2::unlock(NAME)
+}
+
+#[test]
+fn the_documented_call_works_with_curl() {
+    let upstream = Upstream::start();
+    let secured = Secured::before(&upstream, "");
+    let ca = secured.authority.write(secured.folder.path(), "ca.pem");
+    let port = secured.gateway.https().port();
+    let output = tool("curl", "install curl")
+        .args(["--silent", "--http2", "--request", "PATCH", "--data", "customer_id=191"])
+        .args(["--write-out", " %{http_version}", "--resolve", &format!("{NAME}:{port}:127.0.0.1")])
+        .args([
+            "--header",
+            &format!("api-key: {API_KEY}"),
+            "--header",
+            &format!("api-username: {API_USERNAME}"),
+        ])
+        .arg("--cacert")
+        .arg(ca)
+        .arg(format!("https://{NAME}:{port}/api/customer/unlock"))
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "true 2");
+    let request = upstream.wait_for(1);
+    assert_eq!(request.start_line, "PATCH /api/customer/unlock HTTP/1.1");
+    assert_eq!(request.one("X-Forwarded-Proto"), "https");
+    assert_eq!(request.one("X-Forwarded-Host"), format!("{NAME}:{port}"));
+    assert_eq!(request.one("Content-Length"), "15");
+}
+
+#[test]
+fn calls_meet_the_same_rules() {
+    let upstream = Upstream::start();
+    let secured = Secured::before(&upstream, "");
+    let mut connection = secured.connect();
+    let many = (0..64).fold(unlock(), |head, index| head.header(format!("x-{index}"), "1"));
+    let at = |target: &str| {
+        let mut head = Request::patch(format!("https://{NAME}{target}"));
+        head.headers_mut().unwrap().clone_from(unlock().headers_ref().unwrap());
+        head
+    };
+    let cases: Vec<(&str, http::request::Builder, &[u8], u16, &str)> = vec![
+        ("another host", unlock().header("host", "other.test"), BODY, 400, "framing_ambiguous"),
+        ("two hosts", unlock().header("host", NAME).header("host", NAME), BODY, 400, "framing_ambiguous"),
+        ("userinfo", Http2::unlock("me@gateway.test"), BODY, 400, "framing_ambiguous"),
+        ("a disguised length", unlock().header("content_length", "3"), BODY, 400, "framing_ambiguous"),
+        (
+            "two lengths",
+            unlock().header("content-length", "15").header("content-length", "15"),
+            BODY,
+            400,
+            "framing_ambiguous",
+        ),
+        ("too many fields", many, BODY, 431, "header_too_large"),
+        ("another path", at("/api/customer//unlock"), BODY, 404, "path_unknown"),
+        ("a query", at("/api/customer/unlock?customer_id=1"), BODY, 400, "query_not_allowed"),
+        ("another method", unlock().method("POST"), BODY, 405, "method_not_allowed"),
+        ("an override", unlock().header("x-http-method", "GET"), BODY, 400, "method_override"),
+        ("two keys", unlock().header("api-key", API_KEY), BODY, 400, "credential_ambiguous"),
+        ("a disguised key", unlock().header("api_key", API_KEY), BODY, 400, "credential_ambiguous"),
+        ("an expectation", unlock().header("expect", "miracles"), BODY, 417, "expectation_failed"),
+        ("no lookup", unlock(), b"", 400, "lookup_missing"),
+        ("two lookups", unlock(), b"customer_id=1&orderid=2", 400, "lookup_ambiguous"),
+        ("a long body", unlock(), &[b'a'; 8193], 413, "body_too_large"),
+    ];
+    let count = cases.len();
+    for (case, head, body, status, code) in cases {
+        let answer = connection.call(head, body, None).unwrap_or_else(|error| panic!("{case}: {error}"));
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{case}: {answer:?}");
+        assert_eq!(answer.headers["content-type"], "application/problem+json", "{case}");
+        assert!(!answer.headers.contains_key("connection"), "{case}: {answer:?}");
+    }
+    assert!(upstream.bytes().is_empty());
+    secured.gateway.wait_for_metric("n4n_gateway_requests_total{outcome=\"rejected\"}", count as f64);
+    // And all that on a connection that is still good.
+    assert_eq!(connection.call(unlock(), BODY, None).unwrap().body, "true");
+    assert_eq!(connection.max_streams(), 16);
+}
+
+#[test]
+fn a_body_may_come_with_a_length_or_without_and_with_trailers_and_must_be_as_long_as_declared() {
+    let upstream = Upstream::start();
+    let secured = Secured::before(&upstream, "");
+    let mut connection = secured.connect();
+    let trailers = || Some(HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("x"))]));
+    let declared = || unlock().header("content-length", BODY.len());
+    let good: [(&str, http::request::Builder, Option<HeaderMap>); 5] = [
+        ("no length", unlock(), None),
+        ("a length", declared(), None),
+        ("trailers", unlock(), trailers()),
+        ("both", declared(), trailers()),
+        ("an expectation that is met", unlock().header("expect", "100-continue"), None),
+    ];
+    let count = good.len();
+    for (case, head, trailers) in good {
+        let answer = connection.call(head, BODY, trailers).unwrap_or_else(|error| panic!("{case}: {error}"));
+        assert_eq!((answer.status, answer.body.as_str()), (200, "true"), "{case}");
+    }
+    for request in upstream.requests() {
+        assert_eq!(request.one("Content-Length"), "15");
+        assert_eq!(request.body, BODY);
+        assert!(request.field("etag").is_none());
+    }
+    for (case, length, trailers) in
+        [("short", 16, None), ("short, with trailers", 16, trailers()), ("long", 14, None)]
+    {
+        let head = unlock().header("content-length", length);
+        let broken = connection.call(head, BODY, trailers);
+        assert!(broken.is_err(), "{case}: {broken:?}");
+    }
+    assert_eq!(connection.call(unlock(), BODY, None).unwrap().status, 200);
+    assert_eq!(upstream.requests().len(), count + 1);
+}
+
+#[test]
+fn answers_of_every_framing_come_back_whole() {
+    let long = "a".repeat(200_000);
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ntru\r\n1\r\ne\r\n0\r\n\r\n";
+    let with_length = format!("HTTP/1.1 404 Not Found\r\nContent-Length: 200000\r\n\r\n{long}");
+    let until_close = format!("HTTP/1.1 200 OK\r\nX-Kept: yes\r\nConnection: close\r\n\r\n{long}");
+    for (case, answer, status, body) in [
+        ("chunked", Reply::Bytes(chunked.as_bytes().to_vec()), 200, "true"),
+        ("a length", Reply::Bytes(with_length.into_bytes()), 404, long.as_str()),
+        ("until close", Reply::Last(until_close.into_bytes()), 200, &long),
+        ("none", Reply::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()), 204, ""),
+    ] {
+        let answer = std::sync::Mutex::new(Some(answer));
+        let upstream = Upstream::scripted(move |_| answer.lock().unwrap().take().unwrap());
+        let secured = Secured::before(&upstream, "");
+        let Http2Answer { status: is, headers, body: got } =
+            secured.connect().call(unlock(), BODY, None).unwrap();
+        assert_eq!((is, got.len()), (status, body.len()), "{case}: {headers:?}");
+        assert_eq!(got, body, "{case}");
+        assert!(headers.contains_key("x-request-id"), "{case}");
+        for field in ["connection", "transfer-encoding", "keep-alive"] {
+            assert!(!headers.contains_key(field), "{case}: {headers:?}");
+        }
+    }
+    // What breaks off is not made to look whole.
+    let upstream =
+        Upstream::scripted(|_| Reply::Last(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\ntrue".to_vec()));
+    let secured = Secured::before(&upstream, "");
+    assert!(secured.connect().call(unlock(), BODY, None).is_err());
+}
+
+/// An upstream that answers only once the gate is open.
+fn held_upstream() -> (Upstream, Gate) {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let upstream = Upstream::scripted(move |_| {
+        held.pass();
+        Reply::json("200 OK", "true")
+    });
+    (upstream, gate)
+}
+
+#[test]
+fn draining_says_goodbye_and_finishes_what_is_under_way() {
+    let (upstream, gate) = held_upstream();
+    let mut secured = Secured::before(&upstream, "");
+    let mut connection = secured.connect();
+    let mut exchange = connection.open(unlock(), false).unwrap();
+    exchange.body.send_data(BODY.into(), true).unwrap();
+    connection.run_until(|| !upstream.requests().is_empty());
+    secured.gateway.send(Signal::Terminate);
+    connection.wait_refusal();
+    gate.open();
+    assert_eq!(connection.answer(exchange).unwrap().body, "true");
+    connection.wait_end().unwrap();
+    assert!(secured.gateway.wait_exit().success());
+}
+
+#[test]
+fn a_call_is_carried_to_its_end_when_its_stream_is_reset() {
+    let (upstream, gate) = held_upstream();
+    let secured = Secured::before(&upstream, "");
+    let mut connection = secured.connect();
+    let mut exchange = connection.open(unlock(), false).unwrap();
+    exchange.body.send_data(BODY.into(), true).unwrap();
+    connection.run_until(|| !upstream.requests().is_empty());
+    connection.reset(exchange);
+    drop(connection);
+    gate.open();
+    secured.gateway.wait_for_metric("n4n_gateway_unlocks_total{result=\"unlocked\"}", 1.0);
+    secured.gateway.wait_for_metric("n4n_gateway_connections", 0.0);
+}
+
+#[test]
+fn a_connection_without_a_live_stream_is_ended() {
+    let (upstream, gate) = held_upstream();
+    let secured = Secured::before(&upstream, "idle_timeout = \"300ms\"");
+    let mut connection = secured.connect();
+    let mut exchange = connection.open(unlock(), false).unwrap();
+    exchange.body.send_data(BODY.into(), true).unwrap();
+    connection.run_until(|| !upstream.requests().is_empty());
+    // Longer than a connection may idle: this one does not.
+    let start = std::time::Instant::now();
+    connection.run_until(|| start.elapsed().as_millis() > 700);
+    gate.open();
+    assert_eq!(connection.answer(exchange).unwrap().body, "true");
+    connection.wait_end().unwrap();
+}
