@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::{NonZeroU32, NonZeroUsize},
     path::Path,
+    sync::LazyLock,
     thread,
     time::Duration,
 };
@@ -250,8 +251,8 @@ fn policy(
         header: period(&mut table, "header_timeout", seconds(10), faults),
         body: period(&mut table, "body_timeout", seconds(10), faults),
     };
-    let pattern = table.or("value_pattern", "[0-9A-Za-z_.:-]{1,64}".to_owned(), faults);
-    let value_pattern = whole(&pattern);
+    let pattern: Option<String> = table.optional("value_pattern", faults);
+    let value_pattern = pattern.map_or_else(|| Ok(DEFAULT_VALUE_PATTERN.clone()), |pattern| whole(&pattern));
     if let Err(error) = &value_pattern {
         let mend = "write a regular expression in the syntax of Rust's regex crate";
         faults.add(table.span("value_pattern"), table.place("value_pattern"), error.clone(), mend);
@@ -270,6 +271,10 @@ fn policy(
     });
     (policy, deadlines, forward_headers)
 }
+
+/// What a lookup value must be unless the file says otherwise; compiled once.
+static DEFAULT_VALUE_PATTERN: LazyLock<Regex> =
+    LazyLock::new(|| whole("[0-9A-Za-z_.:-]{1,64}").expect("the default is a regular expression"));
 
 /// Compiles a pattern that must match the whole value.
 fn whole(pattern: &str) -> Result<Regex, String> {

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{StatusCode, header};
 use pingora::{
-    Error, ErrorType, Result,
+    Error, ErrorSource, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
     proxy::{FailToProxy, ProxyHttp, Session},
     upstreams::peer::HttpPeer,
@@ -311,7 +311,7 @@ impl ProxyHttp for Handle {
         let forwarded = request.passage.as_ref().is_some_and(Passage::is_connected);
         let reason = if request.is_overdue() {
             Reason::UpstreamTimeout
-        } else if extract::is_broken_chunking(error) {
+        } else if *error.esource() == ErrorSource::Downstream && extract::is_broken_chunking(error) {
             Reason::BodyMalformed
         } else {
             match fault::reason(error, forwarded) {

@@ -192,6 +192,43 @@ fn a_trail_that_begins_empty_goes_on_from_the_newest_rotated_file() {
 }
 
 #[test]
+fn a_gap_a_copy_or_a_clock_set_back_does_not_mislead_a_trail_that_begins_empty() {
+    type Change = fn(&Scratch);
+    const FORTH: [u64; 3] = [0, 3600, 7200];
+    const BACK: [u64; 3] = [7200, 3600, 0];
+    let cases: [(&str, [u64; 3], Change, usize); 5] = [
+        ("a gap", FORTH, |scratch| fs::remove_file(scratch.path("audit.jsonl.2")).unwrap(), 2),
+        ("a whole copy", FORTH, |scratch| copy(scratch, "audit.jsonl.1", 2), 0),
+        ("a copy made too early", FORTH, |scratch| copy(scratch, "audit.jsonl.1", 1), 0),
+        ("a clock set back", BACK, |_| {}, 0),
+        ("a clock set back, and a copy made too early", BACK, |scratch| copy(scratch, "audit.jsonl.1", 1), 0),
+    ];
+    for (case, times, change, first) in cases {
+        let scratch = Scratch::new();
+        let mut files = Vec::new();
+        for (name, seconds) in ["audit.jsonl.3", "audit.jsonl.2", "audit.jsonl.1"].into_iter().zip(times) {
+            let trail = scratch.open();
+            for record in 0..2 {
+                let time = some_time() + Duration::from_secs(seconds + record);
+                trail.intent(&Intent { time, ..an_intent() }).unwrap();
+            }
+            files.push(scratch.rotate(name));
+        }
+        change(&scratch);
+        record_a_call(&scratch.open());
+        files.push(scratch.trail.clone());
+        let verified = verify(&files[first..]).unwrap_or_else(|broken| panic!("{case}: {broken}"));
+        assert_eq!(verified.records, 8 - 2 * first as u64, "{case}");
+    }
+}
+
+/// Copies the first lines of a file, as whoever wanted to look at it may have done.
+fn copy(scratch: &Scratch, name: &str, count: usize) {
+    let kept = lines(&scratch.path(name))[..count].join("\n") + "\n";
+    fs::write(scratch.path("audit.jsonl.bak"), kept).unwrap();
+}
+
+#[test]
 fn a_trail_in_the_current_folder_has_its_neighbours_there() {
     // Only reading: the folder is the package's own.
     assert_eq!(crate::audit::earlier::last(Path::new("no-such-audit.jsonl")).unwrap(), None);

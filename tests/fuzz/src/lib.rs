@@ -1,18 +1,6 @@
-//! The gateway's pure core, compiled without Pingora and whatever else is not fuzzed, and what the
-//! targets share.
+//! The gateway's pure core, and what the targets share.
 
-#[path = "../../../src/downstream/chunked.rs"]
-pub mod chunked;
-#[path = "../../../src/config/mod.rs"]
-pub mod config;
-#[path = "../../../src/php/mod.rs"]
-pub mod php;
-#[path = "../../../src/policy/mod.rs"]
-pub mod policy;
-#[path = "../../../src/quota/mod.rs"]
-pub mod quota;
-#[path = "../../../src/reason.rs"]
-pub mod reason;
+pub use n4n_gateway::{config, downstream::chunked, php, policy, quota, reason};
 
 use std::{borrow::Cow, path::Path};
 
