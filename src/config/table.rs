@@ -68,6 +68,7 @@ impl<'a> Table<'a> {
 
     /// The dotted name of a key in this table.
     pub(super) fn place(&self, key: &str) -> String {
+        let key = if key.is_empty() { "\"\"" } else { key };
         if self.path.is_empty() { key.into() } else { format!("{}.{key}", self.path) }
     }
 

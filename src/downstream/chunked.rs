@@ -87,7 +87,7 @@ impl ChunkScanner {
         self.seen += 1;
         let in_trailers = matches!(
             self.state,
-            State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerLf
+            State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerLf | State::EndLf
         );
         if self.seen > if in_trailers { MAX_TRAILERS } else { MAX_LINE } {
             return Err(Broken);
@@ -154,6 +154,12 @@ mod tests {
             assert_eq!(scan(body), Ok(Some(body.len())), "{body}");
             assert_eq!(scan(&format!("{body}PATCH /")), Ok(Some(body.len())), "{body}");
         }
+    }
+
+    #[test]
+    fn trailers_may_be_longer_than_a_size_line() {
+        let body = format!("0\r\nTrailer: {}\r\n\r\n", "x".repeat(2 * MAX_LINE));
+        assert_eq!(scan(&body), Ok(Some(body.len())));
     }
 
     #[test]

@@ -55,6 +55,10 @@ impl HeadScanner {
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Option<std::ops::Range<usize>>, Reason> {
         while let Some(found) = memchr::memchr(b'\n', &bytes[self.seen..]) {
             let end = self.seen + found;
+            if end > MAX_HEAD {
+                // As it would be had the bytes come one by one.
+                return Err(Reason::HeaderTooLarge);
+            }
             if end == self.line || bytes[end - 1] != b'\r' {
                 return Err(Reason::FramingAmbiguous);
             }

@@ -132,6 +132,7 @@ fn heads_are_bounded_in_bytes_and_fields() {
     assert_eq!(with(&filler(MAX_HEAD)), Ok(BodyFraming::Length(0)));
     assert_eq!(with(&filler(MAX_HEAD + 1)), Err("header_too_large"));
     assert_eq!(judge(&[b'a'; MAX_HEAD + 1]), Err("header_too_large"));
+    assert_eq!(judge(&[&[b'a'; MAX_HEAD + 1][..], b"\n"].concat()), Err("header_too_large"));
     assert_eq!(judge("\r\n".repeat(MAX_HEAD / 2 + 1).as_bytes()), Err("header_too_large"));
 }
 

@@ -1,6 +1,19 @@
-//! The gateway's pure core, and what the targets share.
+//! The gateway's pure core, compiled without Pingora and whatever else is not fuzzed, and what the
+//! targets share.
 
-pub use n4n_gateway::{config, downstream::chunked, php, policy, quota, reason};
+#[path = "../../../src/downstream/chunked.rs"]
+pub mod chunked;
+#[path = "../../../src/config/mod.rs"]
+pub mod config;
+#[path = "../../../src/php/mod.rs"]
+pub mod php;
+#[path = "../../../src/policy/mod.rs"]
+pub mod policy;
+#[path = "../../../src/quota/mod.rs"]
+pub mod quota;
+#[path = "../../../src/reason.rs"]
+pub mod reason;
+pub mod tls;
 
 use std::{borrow::Cow, path::Path};
 

@@ -40,7 +40,7 @@ fn tell_where_why_and_the_mend(faults: &[Fault], text: &str) {
 
 fn keeps_its_rules(settings: &Settings) {
     let Settings { listen, upstream, policy, deadlines, client_quota, quota, users, .. } = settings;
-    assert!(!listen.http.is_empty() && !upstream.peers.is_empty());
+    assert!(listen.http.len() + listen.https.len() > 0 && !upstream.peers.is_empty());
     assert!(framing::is_authority(upstream.host.as_bytes()), "{}", upstream.host);
     assert!(listen.threads.get() <= 1024);
     assert!((1..=64 * 1024).contains(&policy.max_body));
