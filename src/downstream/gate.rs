@@ -27,7 +27,10 @@ use tokio::{
     time::{Sleep, sleep_until},
 };
 
-use super::{chunked::ChunkScanner, transport::Transport};
+use super::{
+    chunked::ChunkScanner,
+    transport::{Lingering, Transport},
+};
 use crate::{
     policy::framing::{self, BodyFraming, HeadScanner},
     reason::Reason,
@@ -147,23 +150,10 @@ impl Connection {
         self.transport.flush().await
     }
 
-    /// Ends the connection so that the last answer arrives: the write side first, then, for a while,
-    /// what the client still sends is read and dropped. Closing at once would reset the connection, and
-    /// a reset overtakes the answer.
-    pub async fn linger(mut self) {
-        const MOST: usize = 256 * 1024;
-        if self.transport.shutdown().await.is_err() {
-            return;
-        }
-        let mut dropped = 0;
-        while dropped < MOST {
-            self.inbox.clear();
-            self.inbox.reserve(READ_SIZE);
-            match self.transport.read_buf(&mut self.inbox).await {
-                Ok(0) | Err(_) => return,
-                Ok(count) => dropped += count,
-            }
-        }
+    /// Ends the connection so that the last answer arrives; until the client is gone, or does not stop sending.
+    pub async fn linger(self) {
+        // Whatever ends it, it is over.
+        let _ = Lingering::new(self.transport).shutdown().await;
     }
 
     /// How many bytes at the start of the inbox belong to the present request; counts them as handed over.

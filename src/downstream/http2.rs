@@ -25,7 +25,7 @@ use tokio::{
 
 use super::{
     connection::{FAREWELL, Service},
-    transport::Transport,
+    transport::{Lingering, Transport},
 };
 use crate::policy::framing::MAX_HEAD;
 
@@ -56,7 +56,7 @@ impl Service {
     pub async fn serve_http2(self, transport: Transport, client: SocketAddr) {
         let live = self.gateway.live();
         let idle = live.settings.listen.idle_timeout;
-        let greeting = options().handshake::<_, Bytes>(transport);
+        let greeting = options().handshake::<_, Bytes>(Lingering::new(transport));
         let greeted = timeout(live.settings.deadlines.header, greeting).await;
         drop(live);
         let Ok(Ok(mut connection)) = greeted else {

@@ -2,9 +2,10 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -96,5 +97,54 @@ impl AsyncWrite for Transport {
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Stream(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+/// The most that is read and dropped after the last answer.
+const MOST_DROPPED: usize = 256 * 1024;
+
+/// A transport whose end does not overtake what was sent last: once its write side is shut, what the client
+/// still sends is read and dropped. Closing at once would reset the connection, and a reset overtakes the
+/// answer. Whoever shuts it down sets the time for it.
+#[derive(Debug)]
+pub struct Lingering {
+    transport: Transport,
+    dropped: usize,
+}
+
+impl Lingering {
+    /// A transport that nothing has been dropped of.
+    pub const fn new(transport: Transport) -> Self {
+        Self { transport, dropped: 0 }
+    }
+}
+
+impl AsyncRead for Lingering {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().transport).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Lingering {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().transport).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().transport).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { transport, dropped } = self.get_mut();
+        ready!(Pin::new(&mut *transport).poll_shutdown(cx))?;
+        while *dropped < MOST_DROPPED {
+            let mut bytes = [MaybeUninit::uninit(); 4096];
+            let mut bytes = ReadBuf::uninit(&mut bytes);
+            match ready!(Pin::new(&mut *transport).poll_read(cx, &mut bytes)) {
+                Ok(()) if !bytes.filled().is_empty() => *dropped += bytes.filled().len(),
+                Ok(()) | Err(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -15,7 +15,7 @@ pub use material::{Unusable, certificates, pair, private_key};
 
 /// The name that an upstream's certificate must be for.
 #[derive(Debug, Clone)]
-pub struct Name(ServerName<'static>);
+pub struct Name(#[expect(dead_code, reason = "shown by Debug")] ServerName<'static>);
 
 impl Name {
     /// The name in a Host.

@@ -1,0 +1,102 @@
+//! `[clients]`, `[access]` and `[[users]]`.
+
+use std::collections::HashMap;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::{choice, quota::quota};
+use crate::{
+    config::{User, fault::Faults, table::Table},
+    policy::{
+        self, Access,
+        access::{KeyDigest, Listed},
+    },
+    quota::Quota,
+};
+
+pub(super) fn clients(mut table: Table<'_>, faults: &mut Faults<'_>) -> (Vec<IpNet>, Option<Quota>) {
+    let everywhere = || vec![IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+    let networks = table.optional("networks", faults).unwrap_or_else(everywhere);
+    if networks.is_empty() {
+        let mend = "name the networks that may call, or leave it out for all";
+        faults.add(table.span("networks"), table.place("networks"), "is empty: nobody could call", mend);
+    }
+    let quota = table.table("quota", faults).and_then(|table| quota(table, faults));
+    table.close(faults);
+    (networks, quota)
+}
+
+pub(super) fn access(
+    mut table: Table<'_>,
+    listed: HashMap<Box<str>, Listed>,
+    faults: &mut Faults<'_>,
+) -> Access {
+    let refuses_unlisted =
+        choice(&mut table, "unlisted_users", &[("forward", false), ("reject", true)], faults);
+    if refuses_unlisted && listed.is_empty() {
+        let mend = "list the users that may call, each under [[users]]";
+        faults.add(
+            table.span("unlisted_users"),
+            table.place("unlisted_users"),
+            "leaves nobody who may call",
+            mend,
+        );
+    }
+    table.close(faults);
+    Access::new(listed, refuses_unlisted)
+}
+
+pub(super) fn users(
+    tables: Vec<Table<'_>>,
+    faults: &mut Faults<'_>,
+) -> (Vec<User>, HashMap<Box<str>, Listed>) {
+    let mut users: Vec<User> = Vec::new();
+    let mut listed = HashMap::new();
+    for mut table in tables {
+        let name: Option<String> = table.required("name", faults);
+        let quota = table.table("quota", faults).and_then(|table| quota(table, faults));
+        let keys = keys(&mut table, faults);
+        let networks: Option<Vec<IpNet>> = table.optional("networks", faults);
+        if networks.as_ref().is_some_and(Vec::is_empty) {
+            let mend = "name the user's networks, or leave it out for any";
+            faults.add(
+                table.span("networks"),
+                table.place("networks"),
+                "is empty: the user could not call",
+                mend,
+            );
+        }
+        if let Some(name) = name {
+            if !policy::credential::is_well_formed(name.as_bytes()) || name.is_empty() {
+                let mend = "write 1 to 256 visible ASCII characters, without spaces";
+                faults.add(table.span("name"), table.place("name"), "can be no api-username", mend);
+            } else if listed.insert(name.clone().into(), Listed { keys, networks }).is_some() {
+                let reason = format!("`{name}` is listed twice");
+                faults.add(table.span("name"), table.place("name"), reason, "list each user once");
+            } else {
+                users.push(User { name, quota });
+            }
+        }
+        table.close(faults);
+    }
+    (users, listed)
+}
+
+/// One key, or two during a rotation; a single one stands in both places.
+fn keys(table: &mut Table<'_>, faults: &mut Faults<'_>) -> Option<[KeyDigest; 2]> {
+    match table.optional::<Vec<KeyDigest>>("key_sha256", faults)?.as_slice() {
+        [key] => Some([*key; 2]),
+        [old, new] => Some([*old, *new]),
+        _ => {
+            let mend =
+                "write one digest, two during a rotation, or leave it out to let any key pass on to n4n";
+            faults.add(
+                table.span("key_sha256"),
+                table.place("key_sha256"),
+                "has not one or two digests",
+                mend,
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! From the file as written to the settings as meant, every fault on the way noted.
+
+mod callers;
+mod listen;
+mod policy;
+mod quota;
+mod upstream;
+
+use std::{num::NonZeroU32, path::Path, time::Duration};
+
+use toml::de::DeTable;
+
+use super::{AccessSink, Fault, Log, Settings, fault::Faults, table::Table, units::Period};
+use crate::policy::{Clients, Mode};
+
+pub(super) fn resolve(text: &str, folder: &Path) -> Result<Settings, Vec<Fault>> {
+    let mut faults = Faults::of(text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        // What stands behind a syntax error is read wrongly, so nothing else is worth telling yet.
+        for error in errors {
+            faults.add(error.span(), "the file", error.message(), "write it as TOML 1.0");
+        }
+        return Err(faults.into_list());
+    }
+    let mut file = Table::of("", Some(0..0), document.get_ref());
+    let mut section =
+        |key, faults: &mut Faults<'_>| file.table(key, faults).unwrap_or_else(|| Table::absent(key));
+    let (listen, trusted_proxies) = listen::listen(section("listen", &mut faults), folder, &mut faults);
+    let upstream = upstream::upstream(section("upstream", &mut faults), folder, &mut faults);
+    let policy_section = section("policy", &mut faults);
+    let clients_section = section("clients", &mut faults);
+    let access_section = section("access", &mut faults);
+    let mode =
+        choice(&mut file, "mode", &[("enforce", Mode::Enforce), ("observe", Mode::Observe)], &mut faults);
+    let (networks, client_quota) = callers::clients(clients_section, &mut faults);
+    let (users, listed) = callers::users(file.tables("users", &mut faults), &mut faults);
+    let access = callers::access(access_section, listed, &mut faults);
+    let clients = Clients { networks, trusted_proxies };
+    let (policy, deadlines, forward_headers) =
+        policy::policy(policy_section, mode, clients, access, &mut faults);
+    let quota = file.table("quota", &mut faults).and_then(|table| quota::unlisted_quota(table, &mut faults));
+    let log =
+        log(file.table("log", &mut faults).unwrap_or_else(|| Table::absent("log")), folder, &mut faults);
+    file.close(&mut faults);
+    match (listen, upstream, policy) {
+        (Some(listen), Some(upstream), Some(policy)) if faults.is_empty() => Ok(Settings {
+            listen,
+            upstream,
+            policy,
+            deadlines,
+            forward_headers,
+            client_quota,
+            quota,
+            users,
+            log,
+        }),
+        _ => Err(faults.into_list()),
+    }
+}
+
+fn period(table: &mut Table<'_>, key: &'static str, default: Duration, faults: &mut Faults<'_>) -> Duration {
+    table.or(key, Period(default), faults).0
+}
+
+fn count(table: &mut Table<'_>, key: &'static str, default: u32, faults: &mut Faults<'_>) -> usize {
+    table.optional(key, faults).map_or(default, NonZeroU32::get) as usize
+}
+
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// Reads a key that names one of a few choices, the first of which is the default.
+fn choice<T: Copy>(
+    table: &mut Table<'_>,
+    key: &'static str,
+    choices: &[(&str, T); 2],
+    faults: &mut Faults<'_>,
+) -> T {
+    let [(first, default), (second, _)] = *choices;
+    let Some(written) = table.optional::<String>(key, faults) else {
+        return default;
+    };
+    let chosen = choices.iter().find(|(name, _)| *name == written);
+    chosen.map_or_else(
+        || {
+            let mend = format!("write \"{first}\" or \"{second}\"");
+            faults.add(table.span(key), table.place(key), "is neither", mend);
+            default
+        },
+        |(_, choice)| *choice,
+    )
+}
+
+fn log(mut table: Table<'_>, folder: &Path, faults: &mut Faults<'_>) -> Log {
+    let access = match table.or("access", "stdout".to_owned(), faults).as_str() {
+        "off" => AccessSink::Off,
+        "stdout" => AccessSink::Stdout,
+        "" => {
+            let mend = "write \"off\", \"stdout\" or a file's path";
+            faults.add(table.span("access"), table.place("access"), "is empty", mend);
+            AccessSink::Off
+        }
+        file => AccessSink::File(folder.join(file)),
+    };
+    let audit: Option<String> = table.optional("audit", faults);
+    if audit.as_ref().is_some_and(String::is_empty) {
+        let mend = "write a file's path, or leave it out for no audit trail";
+        faults.add(table.span("audit"), table.place("audit"), "is empty", mend);
+    }
+    let audit = audit.map(|file| folder.join(file));
+    if audit.as_ref().is_some_and(|audit| access == AccessSink::File(audit.clone())) {
+        let mend = "give the audit trail a file of its own";
+        faults.add(table.span("audit"), table.place("audit"), "is the access log's file too", mend);
+    }
+    table.close(faults);
+    Log { access, audit }
+}

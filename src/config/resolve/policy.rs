@@ -1,0 +1,151 @@
+//! `[policy]`.
+
+use std::sync::LazyLock;
+
+use http::HeaderName;
+use regex::bytes::Regex;
+
+use super::{choice, period, seconds};
+use crate::{
+    config::{Deadlines, fault::Faults, table::Table, units::ByteSize},
+    policy::{Access, Clients, Mode, OtherPaths, Policy, fields::fold_alike},
+};
+
+/// The most `policy.max_body` can be: what is judged is held in memory.
+const MAX_BODY: usize = 64 * 1024;
+
+pub(super) fn policy(
+    mut table: Table<'_>,
+    mode: Mode,
+    clients: Clients,
+    access: Access,
+    faults: &mut Faults<'_>,
+) -> (Option<Policy>, Deadlines, Vec<HeaderName>) {
+    let other_paths = choice(
+        &mut table,
+        "other_paths",
+        &[("reject", OtherPaths::Reject), ("forward", OtherPaths::Forward)],
+        faults,
+    );
+    let max_body = table.or("max_body", ByteSize(8 * 1024), faults).0;
+    if max_body > MAX_BODY {
+        faults.add(
+            table.span("max_body"),
+            table.place("max_body"),
+            "is over 64KiB",
+            "write at most \"64KiB\"",
+        );
+    }
+    let deadlines = Deadlines {
+        header: period(&mut table, "header_timeout", seconds(10), faults),
+        body: period(&mut table, "body_timeout", seconds(10), faults),
+    };
+    let pattern: Option<String> = table.optional("value_pattern", faults);
+    let value_pattern = pattern.map_or_else(|| Ok(DEFAULT_VALUE_PATTERN.clone()), |pattern| whole(&pattern));
+    if let Err(error) = &value_pattern {
+        let mend = "write a regular expression in the syntax of Rust's regex crate";
+        faults.add(table.span("value_pattern"), table.place("value_pattern"), error.clone(), mend);
+    }
+    let forward_headers = forward_headers(&mut table, faults);
+    let legacy_credentials = table.or("legacy_credentials", false, faults);
+    table.close(faults);
+    let policy = value_pattern.ok().map(|value_pattern| Policy {
+        mode,
+        clients,
+        other_paths,
+        legacy_credentials,
+        access,
+        max_body,
+        value_pattern,
+    });
+    (policy, deadlines, forward_headers)
+}
+
+/// What a lookup value must be unless the file says otherwise; compiled once.
+static DEFAULT_VALUE_PATTERN: LazyLock<Regex> =
+    LazyLock::new(|| whole("[0-9A-Za-z_.:-]{1,64}").expect("the default is a regular expression"));
+
+/// Compiles a pattern that must match the whole value.
+fn whole(pattern: &str) -> Result<Regex, String> {
+    let reason = |error: regex::Error| match error {
+        regex::Error::Syntax(_) => "is no regular expression".to_owned(),
+        regex::Error::CompiledTooBig(_) => "is too large once compiled".to_owned(),
+        other => format!("cannot be used: {other}"),
+    };
+    // Compiled alone first: `a)|(b` must not pass for want of the brackets around it.
+    Regex::new(pattern).map_err(reason)?;
+    Regex::new(&format!(r"\A(?:{pattern})\z")).map_err(reason)
+}
+
+/// Fields that mean something to the gateway, to framing or to the application behind n4n's web server.
+const RESERVED: [(&str, &[&str]); 5] = [
+    ("a credential", &["api-key", "api-username"]),
+    (
+        "framing",
+        &[
+            "content-length",
+            "content-type",
+            "content-encoding",
+            "transfer-encoding",
+            "host",
+            "expect",
+            "trailer",
+        ],
+    ),
+    (
+        "forwarding",
+        &[
+            "forwarded",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-proto",
+            "x-forwarded-port",
+            "x-forwarded-server",
+            "x-real-ip",
+            "x-request-id",
+        ],
+    ),
+    (
+        "an override",
+        &["x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"],
+    ),
+    (
+        "the connection alone",
+        &[
+            "connection",
+            "keep-alive",
+            "proxy-connection",
+            "proxy-authenticate",
+            "proxy-authorization",
+            "te",
+            "upgrade",
+            "http2-settings",
+        ],
+    ),
+];
+
+fn forward_headers(table: &mut Table<'_>, faults: &mut Faults<'_>) -> Vec<HeaderName> {
+    let names: Vec<String> = table.or("forward_headers", Vec::new(), faults);
+    let mut headers = Vec::new();
+    for name in names {
+        let place = table.place("forward_headers");
+        match HeaderName::from_bytes(name.as_bytes()) {
+            Err(_) => {
+                let mend = "write field names such as \"x-correlation-id\"";
+                faults.add(table.span("forward_headers"), place, "has an entry that is no field name", mend);
+            }
+            Ok(header) => {
+                let reserved = RESERVED
+                    .iter()
+                    .find(|(_, fields)| fields.iter().any(|field| fold_alike(header.as_str(), field)));
+                if let Some((purpose, _)) = reserved {
+                    let reason = format!("`{header}` folds onto a field that concerns {purpose}");
+                    faults.add(table.span("forward_headers"), place, reason, "leave it out");
+                } else {
+                    headers.push(header);
+                }
+            }
+        }
+    }
+    headers
+}

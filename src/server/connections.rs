@@ -1,0 +1,58 @@
+//! How many connections are open, and how many may be.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::sync::Notify;
+
+use crate::gateway::Gateway;
+
+/// How many connections are open, over all workers.
+#[derive(Debug, Default)]
+pub(super) struct OpenConnections {
+    count: AtomicUsize,
+    closed: Notify,
+}
+
+impl OpenConnections {
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Waits until there are none.
+    pub(super) async fn none(&self) {
+        loop {
+            let closed = self.closed.notified();
+            if self.count() == 0 {
+                return;
+            }
+            closed.await;
+        }
+    }
+}
+
+/// One connection's place among those allowed, given back when dropped.
+pub(super) struct Place {
+    open: Arc<OpenConnections>,
+    gateway: Arc<Gateway>,
+}
+
+impl Place {
+    pub(super) fn take(open: &Arc<OpenConnections>, gateway: &Arc<Gateway>) -> Option<Self> {
+        let before = open.count.fetch_add(1, Ordering::AcqRel);
+        gateway.metrics.connections.inc();
+        let place = Self { open: open.clone(), gateway: gateway.clone() };
+        (before < gateway.live().settings.listen.max_connections).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.gateway.metrics.connections.dec();
+        if self.open.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.open.closed.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The workers: they accept connections and serve them.
+
+use std::{future::pending, net::SocketAddr, sync::Arc, time::Duration};
+
+use pingora::{apps::HttpServerOptions, proxy::http_proxy, server::configuration::ServerConf};
+use rustls::ServerConfig;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime,
+    sync::watch,
+    time::sleep,
+};
+
+use super::{
+    connections::{OpenConnections, Place},
+    listener::Listener,
+};
+use crate::{
+    downstream::{connection::Service, transport::Transport},
+    gateway::Gateway,
+    proxy::Handle,
+};
+
+/// How long accepting pauses when the process is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// One thread with a runtime of its own: a request stays where its connection was accepted.
+pub(super) struct Worker {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) listeners: Vec<Listener<std::net::TcpListener>>,
+    pub(super) open: Arc<OpenConnections>,
+    pub(super) drain: watch::Receiver<bool>,
+}
+
+impl Worker {
+    pub(super) fn run(self) {
+        let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "a worker cannot start");
+                return;
+            }
+        };
+        runtime.block_on(async {
+            let conf = Arc::new(ServerConf { threads: 1, ..ServerConf::default() });
+            let mut proxy = http_proxy(&conf, Handle(self.gateway.clone()));
+            // CONNECT is refused like any other method, in the gateway's own words.
+            let mut options = HttpServerOptions::default();
+            options.allow_connect_method_proxying = true;
+            proxy.server_options = Some(options);
+            let service = Service {
+                proxy: Arc::new(proxy),
+                gateway: self.gateway.clone(),
+                draining: self.drain.clone(),
+            };
+            for listener in self.listeners {
+                match listener.try_map(TcpListener::from_std) {
+                    Ok(listener) => {
+                        tokio::spawn(accept(listener, service.clone(), self.open.clone()));
+                    }
+                    Err(error) => tracing::error!(%error, "a worker cannot listen"),
+                }
+            }
+            // Connections go on while draining; the process ends when the control thread says so.
+            pending::<()>().await;
+        });
+    }
+}
+
+async fn accept(mut listener: Listener<TcpListener>, service: Service, open: Arc<OpenConnections>) {
+    let mut draining = service.draining.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.socket.accept() => accepted,
+            _ = draining.wait_for(|draining| *draining) => return,
+        };
+        match accepted {
+            Ok((socket, client)) => {
+                if let Some(place) = Place::take(&open, &service.gateway) {
+                    let tls = listener.https.as_mut().map(|https| {
+                        https.follow(&service.gateway.live().settings.listen);
+                        https.server.clone()
+                    });
+                    tokio::spawn(serve(service.clone(), socket, tls, client, place));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(
+    service: Service,
+    socket: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    client: SocketAddr,
+    place: Place,
+) {
+    if socket.set_nodelay(true).is_ok() {
+        let transport = match tls {
+            None => Some(Transport::Plain(socket)),
+            // In a box, so that plain connections do not carry the room for it.
+            Some(tls) => Box::pin(Transport::secure(socket, tls)).await,
+        };
+        match transport {
+            // In a box for the same reason.
+            Some(transport) if transport.speaks_http2() => {
+                Box::pin(service.serve_http2(transport, client)).await;
+            }
+            Some(transport) => service.serve(transport, client).await,
+            None => {}
+        }
+    }
+    drop(place);
+}
