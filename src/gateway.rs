@@ -11,6 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use crate::{
     audit::Trail,
@@ -36,6 +37,8 @@ pub struct Gateway {
     pub in_flight: AtomicUsize,
     /// What was refused or failed last.
     pub refusals: Refusals,
+    /// Tells those who wait that other settings are in force.
+    pub reloaded: Notify,
 }
 
 /// The settings in force and what belongs to them. A request keeps those it began with.
@@ -66,7 +69,13 @@ impl Gateway {
     pub fn open(settings: Settings) -> io::Result<Self> {
         let metrics = Metrics::new();
         let live = ArcSwap::from_pointee(Live::open(settings, None, &metrics)?);
-        Ok(Self { live, metrics, in_flight: AtomicUsize::new(0), refusals: Refusals::default() })
+        Ok(Self {
+            live,
+            metrics,
+            in_flight: AtomicUsize::new(0),
+            refusals: Refusals::default(),
+            reloaded: Notify::new(),
+        })
     }
 
     /// The settings in force.
@@ -81,16 +90,19 @@ impl Gateway {
     pub fn reload(&self, settings: Settings) -> io::Result<()> {
         let live = Live::open(settings, Some(&self.live()), &self.metrics)?;
         self.live.store(Arc::new(live));
+        self.reloaded.notify_waiters();
         Ok(())
     }
 
     /// Brings the gauges up to date that are read off rather than counted along.
     pub fn update_gauges(&self) {
         let signed = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let ledger = &self.live.load().ledger;
+        let live = self.live.load();
+        let ledger = &live.ledger;
         self.metrics.in_flight.set(signed(self.in_flight.load(Ordering::Relaxed)));
         self.metrics.quota_users.set(signed(ledger.remembered()));
         self.metrics.quota_evictions.inc_by(ledger.take_forgotten());
+        self.metrics.peers(live.peers.by_name());
     }
 
     /// Counts and logs a request that has ended.
@@ -128,7 +140,10 @@ impl Live {
         let peers = previous
             .filter(|previous| previous.settings.upstream.peers == settings.upstream.peers)
             .map_or_else(
-                || Arc::new(Peers::new(&settings.upstream.peers)),
+                || {
+                    metrics.forget_peers();
+                    Arc::new(Peers::new(&settings.upstream.peers))
+                },
                 |previous| previous.peers.clone(),
             );
         let counters = |name: &str| (Box::from(name), metrics.user_counters(name));

@@ -28,7 +28,7 @@ use crate::{
     admin,
     config::{Listen, Settings},
     gateway::Gateway,
-    upstream::peers::LOOKUP_EVERY,
+    upstream::{health, peers::LOOKUP_EVERY},
 };
 use connections::OpenConnections;
 use listener::{Listener, listen};
@@ -225,6 +225,7 @@ async fn housekeeping(gateway: &Gateway) {
         }
     };
     tokio::select! {
+        never = health::watch(gateway) => match never {},
         () = names => {}
         () = certificates => {}
         () = idle_users => {}

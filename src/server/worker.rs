@@ -42,7 +42,12 @@ impl Worker {
             }
         };
         runtime.block_on(async {
-            let conf = Arc::new(ServerConf { threads: 1, ..ServerConf::default() });
+            let conf = Arc::new(ServerConf {
+                threads: 1,
+                // The gateway itself says what may be tried again, and each peer is tried once.
+                max_retries: usize::MAX,
+                ..ServerConf::default()
+            });
             let mut proxy = http_proxy(&conf, Handle(self.gateway.clone()));
             // CONNECT is refused like any other method, in the gateway's own words.
             let mut options = HttpServerOptions::default();

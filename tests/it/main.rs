@@ -16,6 +16,7 @@ mod observe;
 mod openapi;
 mod page;
 mod paths;
+mod peers;
 mod prometheus;
 mod quota;
 mod refusals;
