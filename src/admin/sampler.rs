@@ -130,16 +130,15 @@ struct Host {
 /// Takes the samples and remembers the last of them.
 pub(super) struct Sampler {
     gateway: Arc<Gateway>,
-    phase: watch::Receiver<Phase>,
     readings: VecDeque<Reading>,
     read_at: Instant,
     rates: VecDeque<[f64; Outcome::LABELS.len()]>,
 }
 
 impl Sampler {
-    pub(super) fn new(gateway: Arc<Gateway>, phase: watch::Receiver<Phase>) -> Self {
+    pub(super) fn new(gateway: Arc<Gateway>) -> Self {
         let readings = VecDeque::from([gateway.metrics.read()]);
-        Self { gateway, phase, readings, read_at: Instant::now(), rates: VecDeque::with_capacity(RATES) }
+        Self { gateway, readings, read_at: Instant::now(), rates: VecDeque::with_capacity(RATES) }
     }
 
     /// Gives an event every second.
@@ -185,10 +184,10 @@ impl Sampler {
         let [forwarded, rejected, ..] = &now.durations;
         let event = Event {
             version: env!("CARGO_PKG_VERSION"),
-            phase: match *self.phase.borrow() {
+            phase: match *self.gateway.phase().borrow() {
                 Phase::Starting => "starting",
                 Phase::Serving => "serving",
-                Phase::Draining => "draining",
+                Phase::Retiring | Phase::Draining => "draining",
             },
             observes: live.settings.policy.mode == Mode::Observe,
             time: millis(SystemTime::now()),

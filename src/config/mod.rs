@@ -69,6 +69,8 @@ pub struct Listen {
     pub idle_timeout: Duration,
     /// How long calls in flight may go on after SIGTERM.
     pub drain_timeout: Duration,
+    /// Where a process that is to take over waits; none: there is no upgrade.
+    pub upgrade_socket: Option<PathBuf>,
 }
 
 /// A TLS listener.

@@ -59,7 +59,7 @@ pub struct Request {
     pub(super) state: State,
     home: Option<Arc<Home>>,
     body: Option<Bytes>,
-    gateway: Arc<Gateway>,
+    pub(super) gateway: Arc<Gateway>,
     /// Whether the audit trail has an intent whose outcome it lacks.
     is_intended: bool,
 }
@@ -199,8 +199,8 @@ impl Request {
                 self.is_intended = true;
                 Ok(())
             }
-            Err(error) => {
-                self.cannot_audit(&error);
+            Err(_) => {
+                self.gateway.metrics.audit_errors.inc();
                 Err(Reason::AuditUnavailable)
             }
         }
@@ -213,8 +213,8 @@ impl Request {
         };
         self.is_intended = false;
         let outcome = audit::Outcome { time: SystemTime::now(), request_id: self.id, answer, reason };
-        if let Err(error) = trail.outcome(&outcome) {
-            self.cannot_audit(&error);
+        if trail.outcome(&outcome).is_err() {
+            self.gateway.metrics.audit_errors.inc();
         }
     }
 
@@ -224,11 +224,6 @@ impl Request {
         if let Some(answer) = answer.map(AnswerReader::seen) {
             self.conclude(answer, None);
         }
-    }
-
-    fn cannot_audit(&self, error: &std::io::Error) {
-        self.gateway.metrics.audit_errors.inc();
-        tracing::error!(request_id = %self.id, %error, "the audit trail cannot be written");
     }
 
     /// The passage of a request that was admitted; callbacks on the way upstream run for no other.

@@ -265,10 +265,11 @@ impl ProxyHttp for Handle {
 
     async fn response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         request: &mut Request,
     ) -> Result<()> {
+        answer::say_goodbye(session, request);
         request.answered(response)?;
         let passage = request.passage()?;
         if passage.load.is_unlock() {

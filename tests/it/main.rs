@@ -25,4 +25,5 @@ mod schemathesis;
 mod spellings;
 mod tls;
 mod trail;
+mod upgrade;
 mod upstream_faults;
