@@ -22,6 +22,7 @@ mod refusals;
 mod reload;
 mod schemathesis;
 mod spellings;
+mod sslyze;
 mod tls;
 mod trail;
 mod upstream_faults;
