@@ -20,6 +20,7 @@ mod prometheus;
 mod quota;
 mod refusals;
 mod reload;
+mod rotation;
 mod schemathesis;
 mod spellings;
 mod sslyze;
