@@ -24,6 +24,7 @@ mod rotation;
 mod schemathesis;
 mod spellings;
 mod sslyze;
+mod timing;
 mod tls;
 mod trail;
 mod upstream_faults;

@@ -23,7 +23,7 @@ pub(crate) use http2::{Http2, Http2Answer};
 pub(crate) use lines::Lines;
 pub(crate) use metrics::Metrics;
 pub(crate) use php::Php;
-pub(crate) use programs::{binary, package_root, test_tools, tool};
+pub(crate) use programs::{binary, key_line, package_root, test_tools, tool};
 pub(crate) use secured::{NAME, Secured};
 pub(crate) use tls::{Authority, Issued, TlsClient, VALID};
 pub(crate) use upstream::{Gate, Reply, Upstream, refusing_address, silent_address};
