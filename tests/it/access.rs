@@ -1,20 +1,6 @@
 //! Nobody gets in who does not belong: networks, keys, and quotas that no stranger can spend.
 
-use std::io::Write;
-use std::process::Stdio;
-
-use crate::harness::{API_KEY, Call, Gateway, GatewayBuilder, Upstream, binary};
-
-/// The configuration line that `hash-key` prints for a key.
-fn key_line(key: &str) -> String {
-    let mut child = binary().arg("hash-key").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(format!("{key}\n").as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success());
-    let line = String::from_utf8(output.stdout).unwrap();
-    assert!(!line.contains(key));
-    line
-}
+use crate::harness::{API_KEY, Call, Gateway, GatewayBuilder, Upstream, key_line};
 
 fn with_listed_user(upstream: &Upstream, more: &str) -> GatewayBuilder {
     let user = format!("[[users]]\nname = \"listed\"\n{}{more}", key_line(API_KEY));
