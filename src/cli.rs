@@ -105,6 +105,7 @@ impl Cli {
     /// Carries the command out.
     pub fn run(self) -> ExitCode {
         log_to_stderr();
+        std::panic::set_hook(Box::new(tell_of_panic));
         match self.command {
             Command::Run { config, upgrade } => {
                 load(&config).map_or_else(|code| code, |settings| run(settings, &config, upgrade))
@@ -140,6 +141,12 @@ fn log_to_stderr() {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
+}
+
+/// Says where it was and not what it was about, which may be a caller's secret.
+fn tell_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let at = panic.location().map(ToString::to_string);
+    tracing::error!(at, thread = std::thread::current().name(), "a defect in the gateway; please report it");
 }
 
 fn load(config: &Path) -> Result<Settings, ExitCode> {

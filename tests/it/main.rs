@@ -12,6 +12,7 @@ mod explain;
 mod harness;
 mod http2;
 mod lifecycle;
+mod mixture;
 mod observe;
 mod openapi;
 mod page;
