@@ -22,6 +22,7 @@ mod refusals;
 mod reload;
 mod rotation;
 mod schemathesis;
+mod secrets;
 mod spellings;
 mod sslyze;
 mod timing;
