@@ -39,6 +39,9 @@ enum Command {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Take the listening sockets over from the running process, once it gets SIGQUIT.
+        #[arg(long)]
+        upgrade: bool,
     },
     /// Read the whole configuration and print every fault; opens no port.
     Check {
@@ -103,8 +106,8 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         log_to_stderr();
         match self.command {
-            Command::Run { config } => {
-                load(&config).map_or_else(|code| code, |settings| run(settings, &config))
+            Command::Run { config, upgrade } => {
+                load(&config).map_or_else(|code| code, |settings| run(settings, &config, upgrade))
             }
             Command::Check { config } => load(&config).map_or_else(
                 |code| code,
@@ -157,8 +160,9 @@ fn warn_of_unknown_names(settings: &Settings, config: &Path) {
     }
 }
 
-fn run(settings: Settings, config: &Path) -> ExitCode {
-    finish(Server::open(settings).and_then(|server| server.run(Some(config), pending())))
+fn run(settings: Settings, config: &Path, is_upgrade: bool) -> ExitCode {
+    let server = if is_upgrade { Server::take_over(settings) } else { Server::open(settings) };
+    finish(server.and_then(|server| server.run(Some(config), pending())))
 }
 
 fn finish<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use pingora::{apps::HttpServerApp, protocols::http::ServerSession, proxy::HttpProxy, server::ShutdownWatch};
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use super::{
     gate::{Connection, Gate, Home, NoHead},
@@ -15,6 +15,7 @@ use crate::{
     policy::{framing, path},
     proxy::{Arrival, Handle, answer},
     reason::Reason,
+    server::Phase,
 };
 
 /// How long the client may take to read an answer of the gate's, and to go away after its last one.
@@ -27,17 +28,18 @@ pub struct Service {
     pub gateway: Arc<Gateway>,
     /// This worker's Pingora, with its own pool of upstream connections.
     pub proxy: Arc<HttpProxy<Handle>>,
-    /// Turns true when draining begins.
-    pub draining: ShutdownWatch,
+    /// What would make Pingora end connections; the gateway's answers do that.
+    pub never: ShutdownWatch,
 }
 
 impl Service {
     /// Serves requests from one connection until either side has enough of it.
-    pub async fn serve(mut self, transport: Transport, client: SocketAddr) {
+    pub async fn serve(self, transport: Transport, client: SocketAddr) {
         let home = Arc::new(Home::default());
+        let mut phase = self.gateway.phase();
         let mut connection = Connection::new(transport);
         loop {
-            let beginning = match self.next_head(&mut connection).await {
+            let beginning = match self.next_head(&mut connection, &mut phase).await {
                 Ok(beginning) => beginning,
                 Err((_, NoHead::Closed)) => return,
                 Err((beginning, NoHead::Gone)) => {
@@ -58,7 +60,7 @@ impl Service {
                 beginning,
                 home: home.clone(),
             })));
-            let reusable = self.proxy.process_new_http(session, &self.draining).await.is_some();
+            let reusable = self.proxy.process_new_http(session, &self.never).await.is_some();
             let Some(returned) = home.take() else {
                 return;
             };
@@ -75,7 +77,11 @@ impl Service {
     }
 
     /// Waits for the next request and reads its head, each within its time.
-    async fn next_head(&mut self, connection: &mut Connection) -> Result<Beginning, (Beginning, NoHead)> {
+    async fn next_head(
+        &self,
+        connection: &mut Connection,
+        phase: &mut watch::Receiver<Phase>,
+    ) -> Result<Beginning, (Beginning, NoHead)> {
         let live = self.gateway.live();
         let settings = &live.settings;
         let arrival = async {
@@ -84,7 +90,7 @@ impl Service {
                 arrival = timeout(settings.listen.idle_timeout, connection.first_byte()) => {
                     arrival.unwrap_or(Err(NoHead::Closed))
                 }
-                _ = self.draining.wait_for(|draining| *draining) => Err(NoHead::Closed),
+                _ = phase.wait_for(|phase| *phase == Phase::Draining) => Err(NoHead::Closed),
             }
         };
         let arrived = arrival.await;

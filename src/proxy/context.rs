@@ -19,7 +19,7 @@ use crate::{
     policy::{Call, Credentials, Lookup, LookupKey},
     quota::{Balance, Exhausted},
     reason::Reason,
-    upstream::peers::Turns,
+    upstream::peers::{Turn, Turns},
 };
 
 /// How a request arrived: what its connection knows and Pingora does not.
@@ -59,7 +59,7 @@ pub struct Request {
     pub(super) state: State,
     home: Option<Arc<Home>>,
     body: Option<Bytes>,
-    gateway: Arc<Gateway>,
+    pub(super) gateway: Arc<Gateway>,
     /// Whether the audit trail has an intent whose outcome it lacks.
     is_intended: bool,
 }
@@ -114,10 +114,11 @@ impl Request {
         self.home = Some(arrival.home);
     }
 
-    /// Starts the time in which the upstream must answer: the last byte is on its way.
+    /// Limits the time in which the upstream must answer: the last byte is on its way.
     pub(super) fn expect_answer(&self) {
-        if let Some(home) = &self.home {
-            home.expect_answer(Some(Instant::now() + self.live.settings.upstream.response_timeout));
+        if let (Some(home), Some(passage)) = (&self.home, &self.passage) {
+            let left = passage.time_left(self.live.settings.upstream.response_timeout);
+            home.expect_answer(Some(Instant::now() + left));
         }
     }
 
@@ -198,8 +199,8 @@ impl Request {
                 self.is_intended = true;
                 Ok(())
             }
-            Err(error) => {
-                self.cannot_audit(&error);
+            Err(_) => {
+                self.gateway.metrics.audit_errors.inc();
                 Err(Reason::AuditUnavailable)
             }
         }
@@ -212,8 +213,8 @@ impl Request {
         };
         self.is_intended = false;
         let outcome = audit::Outcome { time: SystemTime::now(), request_id: self.id, answer, reason };
-        if let Err(error) = trail.outcome(&outcome) {
-            self.cannot_audit(&error);
+        if trail.outcome(&outcome).is_err() {
+            self.gateway.metrics.audit_errors.inc();
         }
     }
 
@@ -223,11 +224,6 @@ impl Request {
         if let Some(answer) = answer.map(AnswerReader::seen) {
             self.conclude(answer, None);
         }
-    }
-
-    fn cannot_audit(&self, error: &std::io::Error) {
-        self.gateway.metrics.audit_errors.inc();
-        tracing::error!(request_id = %self.id, %error, "the audit trail cannot be written");
     }
 
     /// The passage of a request that was admitted; callbacks on the way upstream run for no other.
@@ -271,11 +267,12 @@ impl Load {
 pub(super) struct Passage {
     pub(super) load: Load,
     /// The peers not tried yet.
-    pub(super) turns: Turns,
-    /// The peer tried last.
-    pub(super) peer: Option<SocketAddr>,
+    turns: Turns,
+    /// The turn at the peer tried last.
+    turn: Option<Turn>,
     /// What n4n answers, as it passes.
     pub(super) answer: Option<AnswerReader>,
+    admitted_at: Instant,
     connected_at: Option<Instant>,
     answered_after: Option<Duration>,
     _in_flight: InFlight,
@@ -286,16 +283,45 @@ impl Passage {
         Self {
             load,
             turns,
-            peer: None,
+            turn: None,
             answer: None,
+            admitted_at: Instant::now(),
             connected_at: None,
             answered_after: None,
             _in_flight: in_flight,
         }
     }
 
+    /// The turn at the next peer; none where every one was tried.
+    pub(super) fn turn(&mut self) -> Option<&Turn> {
+        self.turn = self.turns.next(Instant::now());
+        self.turn.as_ref()
+    }
+
+    /// The peer tried last.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.turn.as_ref().map(|turn| turn.peer().address())
+    }
+
+    /// What is left of the time for an answer. A call that is held whole has its last byte when it is admitted,
+    /// so connects count; the body of another path is still to come then.
+    pub(super) fn time_left(&self, within: Duration) -> Duration {
+        if self.load.is_unlock() { within.saturating_sub(self.admitted_at.elapsed()) } else { within }
+    }
+
+    /// Takes note that the peer tried last could not be connected to, and tells whether another may be tried.
+    pub(super) fn may_try_another(&self, within: Duration) -> bool {
+        if let Some(turn) = &self.turn {
+            turn.peer().eject(Instant::now());
+        }
+        !self.time_left(within).is_zero() && !self.turns.is_empty()
+    }
+
     pub(super) fn connected(&mut self) {
         self.connected_at = Some(Instant::now());
+        if let Some(turn) = &self.turn {
+            turn.peer().connected();
+        }
     }
 
     pub(super) const fn is_connected(&self) -> bool {

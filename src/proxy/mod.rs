@@ -107,7 +107,7 @@ impl Handle {
                 status: session.response_written().map(|response| response.status.as_u16()),
                 duration: request.beginning.instant.elapsed(),
                 upstream_duration: passage.and_then(Passage::upstream_duration),
-                peer: passage.and_then(|passage| passage.peer),
+                peer: passage.and_then(Passage::peer),
                 lookup: request.lookup,
                 unlock: passage.and_then(|passage| passage.unlock_result(outcome)),
                 observed: request.observed,
@@ -167,12 +167,11 @@ impl ProxyHttp for Handle {
 
     async fn upstream_peer(&self, _: &mut Session, request: &mut Request) -> Result<Box<HttpPeer>> {
         let live = request.live.clone();
+        let upstream = &live.settings.upstream;
         let passage = request.passage()?;
-        let Some(address) = passage.turns.next() else {
-            return Err(Error::new_up(ErrorType::ConnectNoRoute));
-        };
-        passage.peer = Some(address);
-        Ok(Box::new(forward::peer(address, &live.settings.upstream, live.generation)))
+        let within = upstream.connect_timeout.min(passage.time_left(upstream.response_timeout));
+        let turn = passage.turn().ok_or_else(|| Error::new_up(ErrorType::ConnectNoRoute))?;
+        Ok(Box::new(forward::peer(turn.peer().address(), upstream, live.generation, within)))
     }
 
     fn fail_to_connect(
@@ -183,8 +182,8 @@ impl ProxyHttp for Handle {
         mut error: Box<Error>,
     ) -> Box<Error> {
         // Nothing has been sent yet, so another peer may be tried.
-        let others = request.passage.as_ref().is_some_and(|passage| !passage.turns.is_empty());
-        error.set_retry(others);
+        let within = request.live.settings.upstream.response_timeout;
+        error.set_retry(request.passage.as_ref().is_some_and(|passage| passage.may_try_another(within)));
         error
     }
 
@@ -266,10 +265,11 @@ impl ProxyHttp for Handle {
 
     async fn response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         request: &mut Request,
     ) -> Result<()> {
+        answer::say_goodbye(session, request);
         request.answered(response)?;
         let passage = request.passage()?;
         if passage.load.is_unlock() {
@@ -321,7 +321,7 @@ impl ProxyHttp for Handle {
         };
         tracing::warn!(
             request_id = %request.id,
-            peer = ?request.passage.as_ref().and_then(|passage| passage.peer),
+            peer = ?request.passage.as_ref().and_then(Passage::peer),
             code = reason.code(),
             cause = error.etype().as_str(),
             "a call failed"

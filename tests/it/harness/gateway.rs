@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -66,28 +67,12 @@ impl GatewayBuilder {
     }
 
     fn start_as(self, mut command: Command) -> Gateway {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let config = folder.path().join("gateway.toml");
         std::fs::write(&config, self.file()).unwrap();
-        let mut child = command
-            .arg("run")
-            .arg("--config")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = Lines::of(child.stdout.take().unwrap());
-        let stderr = Lines::of(child.stderr.take().unwrap());
-        // From here on a panic ends the child too.
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut gateway = Gateway { child, stdout, stderr, http: nowhere, admin: nowhere, folder };
-        gateway.stderr.wait_for("line saying ready", |lines| {
-            lines.iter().any(|line| line.split_whitespace().any(|word| word == "ready")).then_some(())
-        });
-        gateway.http = gateway.listener("http");
-        gateway.admin = gateway.listener("admin");
+        command.arg("run").arg("--config").arg(&config);
+        let mut gateway = Gateway::spawn(&mut command, folder);
+        gateway.wait_ready();
         gateway
     }
 }
@@ -99,7 +84,7 @@ pub(crate) struct Gateway {
     stderr: Lines,
     http: SocketAddr,
     admin: SocketAddr,
-    folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 /// What an operator may send to the process.
@@ -108,6 +93,7 @@ pub(crate) enum Signal {
     Terminate,
     Interrupt,
     Hangup,
+    Quit,
     Kill,
 }
 
@@ -123,6 +109,39 @@ impl Gateway {
         GatewayBuilder { sections: BTreeMap::new(), tail: String::new() }
             .set("listen", "http = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"")
             .set("upstream", &format!("peers = {peers:?}"))
+    }
+
+    fn spawn(command: &mut Command, folder: Arc<TempDir>) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stdout = Lines::of(child.stdout.take().unwrap());
+        let stderr = Lines::of(child.stderr.take().unwrap());
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        // From here on a panic ends the child too.
+        Self { child, stdout, stderr, http: nowhere, admin: nowhere, folder }
+    }
+
+    /// Starts a process that waits to take over from this one, with the configuration file as it is now.
+    pub(crate) fn successor(&self) -> Self {
+        let mut command = binary();
+        command.arg("run").arg("--upgrade").arg("--config").arg(self.config());
+        let successor = Self::spawn(&mut command, Arc::clone(&self.folder));
+        successor.wait_for_line("waiting for the running process");
+        successor
+    }
+
+    /// Waits until the process serves.
+    pub(crate) fn wait_ready(&mut self) {
+        self.stderr.wait_for("line saying ready", |lines| {
+            lines.iter().any(|line| line.split_whitespace().any(|word| word == "ready")).then_some(())
+        });
+        self.http = self.listener("http");
+        self.admin = self.listener("admin");
+    }
+
+    /// Waits for a line on standard error that holds these words.
+    pub(crate) fn wait_for_line(&self, words: &str) {
+        self.stderr.wait_for(words, |lines| lines.iter().any(|line| line.contains(words)).then_some(()));
     }
 
     fn listener(&self, kind: &str) -> SocketAddr {
@@ -240,6 +259,7 @@ impl Gateway {
             Signal::Terminate => "TERM",
             Signal::Interrupt => "INT",
             Signal::Hangup => "HUP",
+            Signal::Quit => "QUIT",
             Signal::Kill => "KILL",
         };
         let sent =
