@@ -9,6 +9,7 @@ mod clients;
 mod demo;
 mod differential;
 mod explain;
+mod faulty_answers;
 mod harness;
 mod http2;
 mod lifecycle;
