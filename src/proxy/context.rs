@@ -19,7 +19,10 @@ use crate::{
     policy::{Call, Credentials, Lookup, LookupKey},
     quota::{Balance, Exhausted},
     reason::Reason,
-    upstream::peers::{Turn, Turns},
+    upstream::{
+        answer::MAX_INTERIM,
+        peers::{Turn, Turns},
+    },
 };
 
 /// How a request arrived: what its connection knows and Pingora does not.
@@ -124,8 +127,11 @@ impl Request {
 
     /// Takes note that the upstream has answered.
     pub(super) fn answered(&mut self, response: &ResponseHeader) -> pingora::Result<()> {
+        // An unlock call's answer is a few bytes: they get as long again. Another path's may be long.
+        let is_unlock = self.passage.as_ref().is_some_and(|passage| passage.load.is_unlock());
+        let body_due = is_unlock.then(|| Instant::now() + self.live.settings.upstream.response_timeout);
         if let Some(home) = &self.home {
-            home.expect_answer(None);
+            home.expect_answer(body_due);
             if let Some(date) = response.headers.get(header::DATE) {
                 home.keep_date(date.as_bytes());
             }
@@ -133,6 +139,17 @@ impl Request {
         let passage = self.passage()?;
         passage.answered_after = passage.connected_at.map(|at| at.elapsed());
         Ok(())
+    }
+
+    /// Ends an answer that is past its time, also one that comes too fast for the gate to be asked meanwhile.
+    ///
+    /// # Errors
+    /// When its time has run out.
+    pub(super) fn keep_time(&self) -> pingora::Result<()> {
+        match &self.home {
+            Some(home) if home.is_past_due(Instant::now()) => Err(Error::new_up(ErrorType::ReadTimedout)),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the upstream's time to answer ran out.
@@ -273,6 +290,8 @@ pub(super) struct Passage {
     /// What n4n answers, as it passes.
     pub(super) answer: Option<AnswerReader>,
     admitted_at: Instant,
+    /// Interim answers so far.
+    interim: u32,
     connected_at: Option<Instant>,
     answered_after: Option<Duration>,
     _in_flight: InFlight,
@@ -286,6 +305,7 @@ impl Passage {
             turn: None,
             answer: None,
             admitted_at: Instant::now(),
+            interim: 0,
             connected_at: None,
             answered_after: None,
             _in_flight: in_flight,
@@ -315,6 +335,12 @@ impl Passage {
             turn.peer().eject(Instant::now());
         }
         !self.time_left(within).is_zero() && !self.turns.is_empty()
+    }
+
+    /// Takes note of an interim answer, and tells whether there may be so many.
+    pub(super) fn has_interim(&mut self) -> bool {
+        self.interim += 1;
+        self.interim <= MAX_INTERIM
     }
 
     pub(super) fn connected(&mut self) {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::{StatusCode, Version, header};
 use pingora::{
     Error, ErrorSource, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
@@ -27,7 +27,7 @@ use crate::{
     outcome::{Outcome, Record},
     policy::{Call, Head, Mode, Route, path},
     reason::Reason,
-    upstream::fault,
+    upstream::{answer::is_clearly_framed, fault},
 };
 use context::{InFlight, Load, Passage, State};
 use reading::AnswerReader;
@@ -250,16 +250,30 @@ impl ProxyHttp for Handle {
         error
     }
 
-    /// An upgrade is never asked for, so an answer that makes one is no answer.
+    /// An upgrade is never asked for, so an answer that makes one is no answer; nor is one that could end in
+    /// several places, or never begins.
     async fn upstream_response_filter(
         &self,
         _: &mut Session,
         response: &mut ResponseHeader,
-        _: &mut Request,
+        request: &mut Request,
     ) -> Result<()> {
+        let broken = |why| Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an upgrade nobody asked for").into_up());
+            return broken("an upgrade nobody asked for");
         }
+        if response.status.is_informational() {
+            request.keep_time()?;
+            return if request.passage()?.has_interim() { Ok(()) } else { broken("interim answers alone") };
+        }
+        if !is_clearly_framed(response.version, &response.headers) {
+            return broken("an answer of unclear length");
+        }
+        if response.status == StatusCode::NO_CONTENT {
+            response.remove_header(&header::CONTENT_LENGTH);
+        }
+        // Each side of a proxy speaks its own version.
+        response.set_version(Version::HTTP_11);
         Ok(())
     }
 
@@ -269,6 +283,9 @@ impl ProxyHttp for Handle {
         response: &mut ResponseHeader,
         request: &mut Request,
     ) -> Result<()> {
+        if response.status.is_informational() {
+            return Ok(());
+        }
         answer::say_goodbye(session, request);
         request.answered(response)?;
         let passage = request.passage()?;
@@ -289,6 +306,7 @@ impl ProxyHttp for Handle {
         end_of_stream: bool,
         request: &mut Request,
     ) -> Result<Option<std::time::Duration>> {
+        request.keep_time()?;
         if let (Some(reader), Some(bytes)) = (request.passage()?.answer.as_mut(), body.as_ref()) {
             reader.read(bytes);
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
-use crate::harness::{API_KEY, API_USERNAME, Call, Gateway, GatewayBuilder, Signal, Upstream, binary};
+use crate::harness::{API_USERNAME, Call, Gateway, GatewayBuilder, Signal, Upstream, assert_unseen, binary};
 
 fn recording(upstream: &Upstream, file: &Path) -> GatewayBuilder {
     Gateway::before(upstream.address())
@@ -15,7 +15,7 @@ fn recording(upstream: &Upstream, file: &Path) -> GatewayBuilder {
 
 fn records(file: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap();
-    assert!(!text.contains(API_KEY));
+    assert_unseen("the trail", &text);
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 

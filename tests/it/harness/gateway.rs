@@ -1,7 +1,8 @@
 //! The gateway as operators run it: a process with a configuration file.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use tempfile::TempDir;
 
 use super::lines::Lines;
 use super::metrics::Metrics;
+use super::secrets::assert_unseen_with;
 use super::{Call, DEADLINE, Message, Wire, binary};
 
 /// How long after its answer a call may still be uncounted.
@@ -295,10 +297,55 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        let is_failed = std::thread::panicking();
+        let shown = if is_failed || !self.is_running() { Vec::new() } else { self.shown() };
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if std::thread::panicking() {
+        if is_failed {
             eprintln!("the gateway's standard error:\n{}", self.stderr.all().join("\n"));
+        } else if self.stdout.wait_end() && self.stderr.wait_end() {
+            self.assert_kept_secrets(shown);
+        }
+    }
+}
+
+/// Whatever a test is about, at its end no key has come out of the gateway.
+impl Gateway {
+    /// What the admin listener shows, where there is one that answers.
+    pub(super) fn shown(&self) -> Vec<(&'static str, String)> {
+        let metrics = self.admin("/metrics").map(|(_, page)| ("/metrics", page)).ok();
+        let events = self.first_event().map(|event| ("/events", event)).ok();
+        metrics.into_iter().chain(events).collect()
+    }
+
+    fn first_event(&self) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&self.admin, COUNTED_WITHIN)?;
+        stream.set_read_timeout(Some(COUNTED_WITHIN))?;
+        write!(stream, "GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", self.admin)?;
+        let (mut event, mut lines) = (String::new(), BufReader::new(stream));
+        while !event.ends_with("\n\n") && lines.read_line(&mut event)? > 0 {}
+        Ok(event)
+    }
+
+    /// The files it writes: those beside the configuration, and the logs that this names elsewhere.
+    pub(super) fn written(&self) -> Vec<PathBuf> {
+        let named = regex::Regex::new(r#"(?m)^(?:audit|access) *= *"(/[^"]+)""#).unwrap();
+        let config = std::fs::read_to_string(self.config()).unwrap();
+        let elsewhere = named.captures_iter(&config).map(|log| PathBuf::from(&log[1])).collect::<Vec<_>>();
+        let beside = std::fs::read_dir(self.folder.path()).unwrap().map(|file| file.unwrap().path());
+        let files = beside.filter(|file| *file != self.config()).chain(elsewhere);
+        files.filter(|file| file.is_file()).collect()
+    }
+
+    fn assert_kept_secrets(&self, shown: Vec<(&str, String)>) {
+        let config = std::fs::read_to_string(self.config()).unwrap();
+        for (page, text) in shown {
+            assert_unseen_with(page, text, &config);
+        }
+        assert_unseen_with("standard output", self.stdout.all().join("\n"), &config);
+        assert_unseen_with("standard error", self.stderr.all().join("\n"), &config);
+        for file in self.written() {
+            assert_unseen_with(&file.display().to_string(), std::fs::read(&file).unwrap(), &config);
         }
     }
 }
