@@ -11,12 +11,14 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::{
     audit::Trail,
     config::Settings,
     outcome::Record,
     quota::{Ledger, Quotas},
+    quota_store::Store,
     telemetry::{
         access_log::AccessLog,
         metrics::{Metrics, UserCounters},
@@ -36,6 +38,8 @@ pub struct Gateway {
     pub in_flight: AtomicUsize,
     /// What was refused or failed last.
     pub refusals: Refusals,
+    /// The Redis that the settings in force name.
+    pub quota_store: watch::Sender<Option<Arc<Store>>>,
 }
 
 /// The settings in force and what belongs to them. A request keeps those it began with.
@@ -65,8 +69,10 @@ impl Gateway {
     /// Those of opening the log files.
     pub fn open(settings: Settings) -> io::Result<Self> {
         let metrics = Metrics::new();
+        let (quota_store, _) = watch::channel(store_of(&settings));
         let live = ArcSwap::from_pointee(Live::open(settings, None, &metrics)?);
-        Ok(Self { live, metrics, in_flight: AtomicUsize::new(0), refusals: Refusals::default() })
+        let (in_flight, refusals) = (AtomicUsize::new(0), Refusals::default());
+        Ok(Self { live, metrics, in_flight, refusals, quota_store })
     }
 
     /// The settings in force.
@@ -80,6 +86,14 @@ impl Gateway {
     /// Those of opening the log files; then nothing has changed.
     pub fn reload(&self, settings: Settings) -> io::Result<()> {
         let live = Live::open(settings, Some(&self.live()), &self.metrics)?;
+        self.quota_store.send_if_modified(|store| {
+            let named = live.settings.quota_store.as_ref().map(|store| &store.redis);
+            let is_other = named != store.as_ref().map(|store| store.address());
+            if is_other {
+                *store = store_of(&live.settings);
+            }
+            is_other
+        });
         self.live.store(Arc::new(live));
         Ok(())
     }
@@ -102,6 +116,10 @@ impl Gateway {
             log.write(record);
         }
     }
+}
+
+fn store_of(settings: &Settings) -> Option<Arc<Store>> {
+    settings.quota_store.as_ref().map(|store| Arc::new(Store::at(store.redis.clone())))
 }
 
 impl Live {

@@ -18,6 +18,7 @@ mod page;
 mod paths;
 mod prometheus;
 mod quota;
+mod quota_store;
 mod refusals;
 mod reload;
 mod schemathesis;
