@@ -11,7 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     audit::Trail,
@@ -19,6 +19,7 @@ use crate::{
     outcome::Record,
     quota::{Ledger, Quotas},
     quota_store::Store,
+    server::Phase,
     telemetry::{
         access_log::AccessLog,
         metrics::{Metrics, UserCounters},
@@ -40,6 +41,20 @@ pub struct Gateway {
     pub refusals: Refusals,
     /// The Redis that the settings in force name.
     pub quota_store: watch::Sender<Option<Arc<Store>>>,
+    /// Tells those who wait that other settings are in force.
+    pub reloaded: Notify,
+    phase: watch::Sender<Phase>,
+}
+
+/// Why a log file cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The access log.
+    #[error("cannot open the access log: {0}")]
+    AccessLog(#[source] io::Error),
+    /// The audit trail.
+    #[error("cannot open the audit trail: {0}")]
+    Trail(#[source] io::Error),
 }
 
 /// The settings in force and what belongs to them. A request keeps those it began with.
@@ -67,12 +82,47 @@ impl Gateway {
     ///
     /// # Errors
     /// Those of opening the log files.
-    pub fn open(settings: Settings) -> io::Result<Self> {
+    pub fn open(settings: Settings) -> Result<Self, OpenError> {
         let metrics = Metrics::new();
         let (quota_store, _) = watch::channel(store_of(&settings));
         let live = ArcSwap::from_pointee(Live::open(settings, None, &metrics)?);
-        let (in_flight, refusals) = (AtomicUsize::new(0), Refusals::default());
-        Ok(Self { live, metrics, in_flight, refusals, quota_store })
+        Ok(Self {
+            live,
+            metrics,
+            in_flight: AtomicUsize::new(0),
+            refusals: Refusals::default(),
+            reloaded: Notify::new(),
+            phase: watch::Sender::new(Phase::Starting),
+            quota_store,
+        })
+    }
+
+    /// Where the process is in its life, and word of when it gets on.
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Gets on in life.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+    }
+
+    /// Whether connections end with their next answer.
+    pub fn is_ending(&self) -> bool {
+        *self.phase.borrow() >= Phase::Retiring
+    }
+
+    /// Writes out what has been logged and recorded.
+    pub fn close(&self) {
+        let live = self.live();
+        if let Some(log) = &live.access_log {
+            log.close();
+        }
+        if let Some(trail) = &live.trail
+            && let Err(error) = trail.flush()
+        {
+            tracing::error!(%error, "the audit trail's last records may not be on the disk");
+        }
     }
 
     /// The settings in force.
@@ -84,7 +134,7 @@ impl Gateway {
     ///
     /// # Errors
     /// Those of opening the log files; then nothing has changed.
-    pub fn reload(&self, settings: Settings) -> io::Result<()> {
+    pub fn reload(&self, settings: Settings) -> Result<(), OpenError> {
         let live = Live::open(settings, Some(&self.live()), &self.metrics)?;
         self.quota_store.send_if_modified(|store| {
             let named = live.settings.quota_store.as_ref().map(|store| &store.redis);
@@ -95,16 +145,19 @@ impl Gateway {
             is_other
         });
         self.live.store(Arc::new(live));
+        self.reloaded.notify_waiters();
         Ok(())
     }
 
     /// Brings the gauges up to date that are read off rather than counted along.
     pub fn update_gauges(&self) {
         let signed = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let ledger = &self.live.load().ledger;
+        let live = self.live.load();
+        let ledger = &live.ledger;
         self.metrics.in_flight.set(signed(self.in_flight.load(Ordering::Relaxed)));
         self.metrics.quota_users.set(signed(ledger.remembered()));
         self.metrics.quota_evictions.inc_by(ledger.take_forgotten());
+        self.metrics.peers(live.peers.by_name());
     }
 
     /// Counts and logs a request that has ended.
@@ -123,22 +176,30 @@ fn store_of(settings: &Settings) -> Option<Arc<Store>> {
 }
 
 impl Live {
-    fn open(settings: Settings, previous: Option<&Self>, metrics: &Metrics) -> io::Result<Self> {
+    fn open(settings: Settings, previous: Option<&Self>, metrics: &Metrics) -> Result<Self, OpenError> {
         let log = &settings.log;
         let trail = match previous.filter(|previous| previous.settings.log.audit == log.audit) {
             Some(previous) => {
-                previous.trail.as_ref().map_or(Ok(()), |trail| trail.reopen())?;
+                previous.trail.as_ref().map_or(Ok(()), |trail| trail.reopen()).map_err(OpenError::Trail)?;
                 previous.trail.clone()
             }
-            None => log.audit.as_ref().map(|file| Trail::open(file)).transpose()?.map(Arc::new),
+            None => log
+                .audit
+                .as_ref()
+                .map(|file| Trail::open(file))
+                .transpose()
+                .map_err(OpenError::Trail)?
+                .map(Arc::new),
         };
         let access_log = match previous.filter(|previous| previous.settings.log.access == log.access) {
             Some(previous) => {
                 let log = previous.access_log.clone();
-                log.as_ref().map_or(Ok(()), |log| log.reopen())?;
+                log.as_ref().map_or(Ok(()), |log| log.reopen()).map_err(OpenError::AccessLog)?;
                 log
             }
-            None => AccessLog::open(&log.access, metrics.access_log_dropped.clone())?.map(Arc::new),
+            None => AccessLog::open(&log.access, metrics.access_log_dropped.clone())
+                .map_err(OpenError::AccessLog)?
+                .map(Arc::new),
         };
         let listed = settings.users.iter().map(|user| (user.name.as_str(), user.quota));
         let quotas = Quotas { users: settings.quota, clients: settings.client_quota };
@@ -146,7 +207,10 @@ impl Live {
         let peers = previous
             .filter(|previous| previous.settings.upstream.peers == settings.upstream.peers)
             .map_or_else(
-                || Arc::new(Peers::new(&settings.upstream.peers)),
+                || {
+                    metrics.forget_peers();
+                    Arc::new(Peers::new(&settings.upstream.peers))
+                },
                 |previous| previous.peers.clone(),
             );
         let counters = |name: &str| (Box::from(name), metrics.user_counters(name));

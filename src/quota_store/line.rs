@@ -33,6 +33,9 @@ const SILENCE: Duration = Duration::from_millis(100);
 /// How long it may take to connect and log in.
 const CONNECT_WITHIN: Duration = Duration::from_millis(500);
 
+/// How long a worker's start waits for its first attempt to connect.
+const FIRST_WITHIN: Duration = Duration::from_millis(100);
+
 /// How much time lies between two attempts to connect, from beginning to beginning at least.
 const CONNECT_EVERY: Duration = Duration::from_millis(250);
 
@@ -117,9 +120,9 @@ impl Line {
         }
     }
 
-    /// Waits until connecting has been tried, so that a worker's first call finds Redis if it is there.
+    /// Waits a moment for connecting to have been tried, so that a worker's first call finds Redis if it is there.
     pub async fn tried(&self) {
-        self.tried.notified().await;
+        let _ = timeout(FIRST_WITHIN, self.tried.notified()).await;
     }
 
     async fn keep_to(&self, store: Option<Arc<Store>>) {

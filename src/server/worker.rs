@@ -12,7 +12,8 @@ use tokio::{
 };
 
 use super::{
-    connections::{OpenConnections, Place},
+    Phase,
+    connections::{Accepting, Place},
     listener::Listener,
 };
 use crate::{
@@ -28,9 +29,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// One thread with a runtime of its own: a request stays where its connection was accepted.
 pub(super) struct Worker {
     pub(super) gateway: Arc<Gateway>,
-    pub(super) listeners: Vec<Listener<std::net::TcpListener>>,
-    pub(super) open: Arc<OpenConnections>,
-    pub(super) drain: watch::Receiver<bool>,
+    pub(super) listeners: Vec<(Listener<std::net::TcpListener>, Accepting)>,
 }
 
 impl Worker {
@@ -47,7 +46,12 @@ impl Worker {
             let (kept, stores) = (line.clone(), self.gateway.quota_store.subscribe());
             tokio::spawn(async move { kept.keep(stores).await });
             line.tried().await;
-            let conf = Arc::new(ServerConf { threads: 1, ..ServerConf::default() });
+            let conf = Arc::new(ServerConf {
+                threads: 1,
+                // The gateway itself says what may be tried again, and each peer is tried once.
+                max_retries: usize::MAX,
+                ..ServerConf::default()
+            });
             let mut proxy = http_proxy(&conf, Handle { gateway: self.gateway.clone(), line });
             // CONNECT is refused like any other method, in the gateway's own words.
             let mut options = HttpServerOptions::default();
@@ -56,12 +60,12 @@ impl Worker {
             let service = Service {
                 proxy: Arc::new(proxy),
                 gateway: self.gateway.clone(),
-                draining: self.drain.clone(),
+                never: watch::channel(false).1,
             };
-            for listener in self.listeners {
+            for (listener, accepting) in self.listeners {
                 match listener.try_map(TcpListener::from_std) {
                     Ok(listener) => {
-                        tokio::spawn(accept(listener, service.clone(), self.open.clone()));
+                        tokio::spawn(accept(listener, service.clone(), accepting));
                     }
                     Err(error) => tracing::error!(%error, "a worker cannot listen"),
                 }
@@ -72,16 +76,16 @@ impl Worker {
     }
 }
 
-async fn accept(mut listener: Listener<TcpListener>, service: Service, open: Arc<OpenConnections>) {
-    let mut draining = service.draining.clone();
+async fn accept(mut listener: Listener<TcpListener>, service: Service, accepting: Accepting) {
+    let mut phase = service.gateway.phase();
     loop {
         let accepted = tokio::select! {
             accepted = listener.socket.accept() => accepted,
-            _ = draining.wait_for(|draining| *draining) => return,
+            _ = phase.wait_for(|phase| *phase >= Phase::Retiring) => return,
         };
         match accepted {
             Ok((socket, client)) => {
-                if let Some(place) = Place::take(&open, &service.gateway) {
+                if let Some(place) = Place::take(&accepting.0, &service.gateway) {
                     let tls = listener.https.as_mut().map(|https| {
                         https.follow(&service.gateway.live().settings.listen);
                         https.server.clone()
