@@ -24,8 +24,8 @@ use super::{
 };
 use crate::quota::{Balance, Exhausted, Quota};
 
-/// How long a call waits for Redis at most.
-const DEADLINE: Duration = Duration::from_millis(10);
+/// How long a call waits for Redis at most, and so does an attempt to connect for its proof.
+pub const ANSWER_WITHIN: Duration = Duration::from_millis(10);
 
 /// How long Redis may answer nothing in time before it is taken to have failed.
 const SILENCE: Duration = Duration::from_millis(100);
@@ -51,6 +51,7 @@ pub struct Line {
     silent_since: Mutex<Option<Instant>>,
     is_down: AtomicBool,
     tried: Notify,
+    answer_within: Duration,
     errors: IntCounter,
 }
 
@@ -71,13 +72,15 @@ impl Drop for Link {
 }
 
 impl Line {
-    /// A line that goes nowhere until it is kept. What goes wrong is counted by `errors`.
-    pub fn new(errors: IntCounter) -> Self {
+    /// A line that goes nowhere until it is kept, on which an answer is late after so long. What goes wrong
+    /// is counted by `errors`.
+    pub fn new(answer_within: Duration, errors: IntCounter) -> Self {
         Self {
             link: ArcSwapOption::empty(),
             silent_since: Mutex::new(None),
             is_down: AtomicBool::new(false),
             tried: Notify::new(),
+            answer_within,
             errors,
         }
     }
@@ -88,7 +91,7 @@ impl Line {
         let key = account::key(username);
         let mut connection = link.connection.clone();
         let asked = Instant::now();
-        match timeout(DEADLINE, account::spend(&mut connection, &key, quota)).await {
+        match timeout(self.answer_within, account::spend(&mut connection, &key, quota)).await {
             Ok(Ok(spent)) => {
                 *self.silent_since() = None;
                 return Some(spent);
@@ -132,7 +135,7 @@ impl Line {
         };
         loop {
             let next = Instant::now() + CONNECT_EVERY;
-            match connect(&store).await {
+            match connect(&store, self.answer_within).await {
                 Ok(link) => {
                     let broken = link.broken.clone();
                     *self.silent_since() = None;
@@ -176,7 +179,7 @@ impl Line {
 }
 
 /// Connects, and proves the connection by taking a call from an account in time.
-async fn connect(store: &Arc<Store>) -> Result<Link, Failure> {
+async fn connect(store: &Arc<Store>, answer_within: Duration) -> Result<Link, Failure> {
     let broken = Arc::new(Notify::new());
     let open = async {
         let (connection, driver) = store.connect().await?;
@@ -192,6 +195,6 @@ async fn connect(store: &Arc<Store>) -> Result<Link, Failure> {
     };
     let mut link = timeout(CONNECT_WITHIN, open).await.unwrap_or(Err(Failure::Late))?;
     let proof = account::prove(&mut link.connection);
-    timeout(DEADLINE, proof).await.map_err(|_| Failure::Late)??;
+    timeout(answer_within, proof).await.map_err(|_| Failure::Late)??;
     Ok(link)
 }

@@ -13,7 +13,7 @@ mod store;
 use std::time::{Duration, Instant};
 
 pub use address::{Address, Unusable};
-pub use line::Line;
+pub use line::{ANSWER_WITHIN, Line};
 pub use store::Store;
 
 use crate::{

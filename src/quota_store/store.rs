@@ -95,7 +95,8 @@ impl Store {
         if self.lines_down.fetch_add(1, Ordering::AcqRel) == 0 {
             tracing::warn!(
                 redis = %self.address,
-                %cause,
+                // Escaped: some of what is told has several lines.
+                cause = ?cause.to_string(),
                 "Redis fails; until it is back, quotas are judged as when_redis_fails says"
             );
         }

@@ -20,7 +20,7 @@ use crate::{
     downstream::{connection::Service, transport::Transport},
     gateway::Gateway,
     proxy::Handle,
-    quota_store::Line,
+    quota_store::{ANSWER_WITHIN, Line},
 };
 
 /// How long accepting pauses when the process is out of file descriptors.
@@ -42,7 +42,7 @@ impl Worker {
             }
         };
         runtime.block_on(async {
-            let line = Arc::new(Line::new(self.gateway.metrics.quota_store_errors.clone()));
+            let line = Arc::new(Line::new(ANSWER_WITHIN, self.gateway.metrics.quota_store_errors.clone()));
             let (kept, stores) = (line.clone(), self.gateway.quota_store.subscribe());
             tokio::spawn(async move { kept.keep(stores).await });
             line.tried().await;

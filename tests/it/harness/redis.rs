@@ -13,7 +13,7 @@ pub(crate) struct Redis {
     child: Child,
     port: u16,
     arguments: Vec<String>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Redis {
@@ -24,7 +24,9 @@ impl Redis {
     /// Starts it with more arguments, in which `PORT` stands for one that is free.
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let of_folder = ["--dir", folder.path().to_str().unwrap(), "--save", "", "--appendonly", "no"];
+        let socket = folder.path().join("redis.sock").to_str().unwrap().to_owned();
+        let of_folder = ["--dir", folder.path().to_str().unwrap(), "--unixsocket", &socket];
+        let of_folder = [&of_folder[..], &["--save", "", "--appendonly", "no"]].concat();
         let arguments: Vec<String> = of_folder.iter().chain(arguments).map(ToString::to_string).collect();
         // Redis takes no port of the system's choice, so another may be quicker to take the one that was free.
         let found = (0..20).find_map(|_| {
@@ -32,7 +34,7 @@ impl Redis {
             Some((run(&arguments, port)?, port))
         });
         let (child, port) = found.expect("a free port");
-        Self { child, port, arguments, _folder: folder }
+        Self { child, port, arguments, folder }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -69,9 +71,10 @@ impl Redis {
         assert!(Command::new("sh").arg("-c").arg(kill).status().unwrap().success());
     }
 
-    /// A connection to it.
+    /// A connection to it, beside its port.
     pub(crate) fn connect(&self) -> redis::Connection {
-        redis::Client::open(self.url()).unwrap().get_connection().unwrap()
+        let socket = format!("unix://{}", self.folder.path().join("redis.sock").display());
+        redis::Client::open(socket).unwrap().get_connection().unwrap()
     }
 
     /// What it answers to a command.

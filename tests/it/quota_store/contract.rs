@@ -11,7 +11,7 @@ use n4n_gateway::quota_store::{Address, Line, Shared, Store};
 use prometheus::IntCounter;
 use tokio::sync::watch;
 
-use crate::harness::Redis;
+use crate::harness::{DEADLINE, Redis};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -66,7 +66,7 @@ impl There {
         let store = Store::at(Address::parse(&redis.url()).unwrap());
         let (stores, watched) = watch::channel(Some(Arc::new(store)));
         let errors = IntCounter::new("errors", "errors").unwrap();
-        let line = Arc::new(Line::new(errors.clone()));
+        let line = Arc::new(Line::new(DEADLINE, errors.clone()));
         let kept = Arc::clone(&line);
         tokio::spawn(async move { kept.keep(watched).await });
         line.tried().await;

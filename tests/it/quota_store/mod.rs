@@ -9,6 +9,8 @@ mod reaching;
 mod sharing;
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
 
 use crate::harness::{Gateway, GatewayBuilder};
 
@@ -23,8 +25,23 @@ fn sharing(upstream: SocketAddr, redis: &str, quota: &str) -> GatewayBuilder {
 /// A quota that gives nothing back while a test runs.
 const TWENTY_ONCE: &str = "requests = 1\nper = \"1h\"\nburst = 20";
 
-/// A quota that nobody ever uses up.
-const NO_END: &str = "requests = 1000000\nper = \"1s\"\nburst = 1000000";
+/// A quota that no test uses up, and whose accounts stay.
+const NO_END: &str = "requests = 1\nper = \"1h\"\nburst = 80000";
+
+/// Proves what holds while a healthy Redis answers in time, as it does unless the machine is short of time.
+///
+/// So nothing else of this kind runs beside it, and what was disturbed is done again, a few times.
+fn calmly(prove: impl Fn()) {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..7 {
+        if catch_unwind(AssertUnwindSafe(&prove)).is_ok() {
+            return;
+        }
+        println!("^ the machine may be short of time; once more");
+    }
+    prove();
+}
 
 /// What the metric of failed questions is at.
 fn errors(gateway: &Gateway) -> f64 {

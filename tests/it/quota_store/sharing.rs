@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use n4n_gateway::quota::{Ledger, Quota, Quotas, UnlistedQuota};
 
 use super::load::{Load, Sample};
-use super::{TWENTY_ONCE, errors, sharing};
+use super::{TWENTY_ONCE, calmly, errors, sharing};
 use crate::harness::{Call, Gateway, Redis, Upstream, Wire};
 
 /// Callers at five times the quota for ten seconds: what is admitted is burst and rate times duration, as
@@ -58,35 +58,37 @@ fn admitted_by_one(rate: u32, samples: &[Sample]) -> usize {
 
 #[test]
 fn two_gateways_admit_what_one_would() {
-    together_admit_what_one_would(2);
+    calmly(|| together_admit_what_one_would(2));
 }
 
 #[test]
 fn five_gateways_admit_what_one_would() {
-    together_admit_what_one_would(5);
+    calmly(|| together_admit_what_one_would(5));
 }
 
 #[test]
 fn a_listed_users_own_quota_is_shared_and_a_clients_is_not() {
-    let upstream = Upstream::start();
-    let redis = Redis::start();
-    let start = || {
-        sharing(upstream.address(), &redis.url(), TWENTY_ONCE)
-            .set("clients", "quota = { requests = 1, per = \"1h\", burst = 60 }")
-            .append("[[users]]\nname = \"n4n_admin\"\nquota = { requests = 1, per = \"1h\", burst = 30 }")
-            .start()
-    };
-    let gateways = [start(), start()];
-    let mut wires: Vec<Wire> = gateways.iter().map(Gateway::connect).collect();
-    for (user, burst) in [("n4n_admin", 30), ("ada", 20)] {
-        let calls = (0..40).map(|call: usize| wires[call % 2].call(&Call::unlock().user(user)));
-        let passed = calls.filter(|answer| answer.status() == 200).count();
-        assert_eq!(passed, burst, "{user}");
-    }
-    // Each gateway has had forty calls of its sixty; were they shared, they would have been used up.
-    for wire in &mut wires {
-        let codes: Vec<String> = (0..25).map(|_| wire.call(&Call::unlock()).code()).collect();
-        assert_eq!(codes.iter().position(|code| code == "client_quota_exceeded"), Some(20));
-    }
-    assert_eq!(gateways.iter().map(errors).sum::<f64>(), 0.0);
+    calmly(|| {
+        let upstream = Upstream::start();
+        let redis = Redis::start();
+        let start = || {
+            sharing(upstream.address(), &redis.url(), TWENTY_ONCE)
+                .set("clients", "quota = { requests = 1, per = \"1h\", burst = 60 }")
+                .append("[[users]]\nname = \"n4n_admin\"\nquota = { requests = 1, per = \"1h\", burst = 30 }")
+                .start()
+        };
+        let gateways = [start(), start()];
+        let mut wires: Vec<Wire> = gateways.iter().map(Gateway::connect).collect();
+        for (user, burst) in [("n4n_admin", 30), ("ada", 20)] {
+            let calls = (0..40).map(|call: usize| wires[call % 2].call(&Call::unlock().user(user)));
+            let passed = calls.filter(|answer| answer.status() == 200).count();
+            assert_eq!(passed, burst, "{user}");
+        }
+        // Each gateway has had forty calls of its sixty; were they shared, they would have been used up.
+        for wire in &mut wires {
+            let codes: Vec<String> = (0..25).map(|_| wire.call(&Call::unlock()).code()).collect();
+            assert_eq!(codes.iter().position(|code| code == "client_quota_exceeded"), Some(20));
+        }
+        assert_eq!(gateways.iter().map(errors).sum::<f64>(), 0.0);
+    });
 }
