@@ -21,6 +21,7 @@ mod paths;
 mod peers;
 mod prometheus;
 mod quota;
+mod quota_store;
 mod refusals;
 mod reload;
 mod rotation;
