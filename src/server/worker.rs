@@ -42,7 +42,12 @@ impl Worker {
             }
         };
         runtime.block_on(async {
-            let conf = Arc::new(ServerConf { threads: 1, ..ServerConf::default() });
+            let conf = Arc::new(ServerConf {
+                threads: 1,
+                // Room for the connection of every call in flight, so that none is closed only to be made again.
+                upstream_keepalive_pool_size: self.gateway.live().settings.listen.max_in_flight,
+                ..ServerConf::default()
+            });
             let mut proxy = http_proxy(&conf, Handle(self.gateway.clone()));
             // CONNECT is refused like any other method, in the gateway's own words.
             let mut options = HttpServerOptions::default();
