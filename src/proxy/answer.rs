@@ -132,10 +132,16 @@ pub(super) fn mark(response: &mut ResponseHeader, request: &Request) -> Result<(
     let Some(Asked { policy, balance: Balance { quota, remaining, whole_in }, .. }) = &request.quota else {
         return Ok(());
     };
-    let window = whole_seconds(quota.window());
-    response.insert_header("ratelimit-policy", format!("\"{policy}\";q={};w={window}", quota.burst))?;
-    response
-        .insert_header("ratelimit", format!("\"{policy}\";r={remaining};t={}", whole_seconds(*whole_in)))?;
+    // Integers make their own text faster than `format!` does.
+    let [burst, window, remaining, whole_in] = [
+        quota.burst.get().into(),
+        whole_seconds(quota.window()),
+        u64::from(*remaining),
+        whole_seconds(*whole_in),
+    ]
+    .map(|number| number.to_string());
+    response.insert_header("ratelimit-policy", ["\"", policy, "\";q=", &burst, ";w=", &window].concat())?;
+    response.insert_header("ratelimit", ["\"", policy, "\";r=", &remaining, ";t=", &whole_in].concat())?;
     Ok(())
 }
 
