@@ -39,6 +39,9 @@ enum Command {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Take the listening sockets over from the running process, once it gets SIGQUIT.
+        #[arg(long)]
+        upgrade: bool,
     },
     /// Read the whole configuration and print every fault; opens no port.
     Check {
@@ -102,9 +105,10 @@ impl Cli {
     /// Carries the command out.
     pub fn run(self) -> ExitCode {
         log_to_stderr();
+        std::panic::set_hook(Box::new(tell_of_panic));
         match self.command {
-            Command::Run { config } => {
-                load(&config).map_or_else(|code| code, |settings| run(settings, &config))
+            Command::Run { config, upgrade } => {
+                load(&config).map_or_else(|code| code, |settings| run(settings, &config, upgrade))
             }
             Command::Check { config } => load(&config).map_or_else(
                 |code| code,
@@ -139,6 +143,12 @@ fn log_to_stderr() {
         .init();
 }
 
+/// Says where it was and not what it was about, which may be a caller's secret.
+fn tell_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let at = panic.location().map(ToString::to_string);
+    tracing::error!(at, thread = std::thread::current().name(), "a defect in the gateway; please report it");
+}
+
 fn load(config: &Path) -> Result<Settings, ExitCode> {
     Settings::load(config).map_err(|faults| {
         for fault in &faults {
@@ -157,8 +167,9 @@ fn warn_of_unknown_names(settings: &Settings, config: &Path) {
     }
 }
 
-fn run(settings: Settings, config: &Path) -> ExitCode {
-    finish(Server::open(settings).and_then(|server| server.run(Some(config), pending())))
+fn run(settings: Settings, config: &Path, is_upgrade: bool) -> ExitCode {
+    let server = if is_upgrade { Server::take_over(settings) } else { Server::open(settings) };
+    finish(server.and_then(|server| server.run(Some(config), pending())))
 }
 
 fn finish<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {

@@ -11,12 +11,14 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     audit::Trail,
     config::Settings,
     outcome::Record,
     quota::{Ledger, Quotas},
+    server::Phase,
     telemetry::{
         access_log::AccessLog,
         metrics::{Metrics, UserCounters},
@@ -36,6 +38,20 @@ pub struct Gateway {
     pub in_flight: AtomicUsize,
     /// What was refused or failed last.
     pub refusals: Refusals,
+    /// Tells those who wait that other settings are in force.
+    pub reloaded: Notify,
+    phase: watch::Sender<Phase>,
+}
+
+/// Why a log file cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The access log.
+    #[error("cannot open the access log: {0}")]
+    AccessLog(#[source] io::Error),
+    /// The audit trail.
+    #[error("cannot open the audit trail: {0}")]
+    Trail(#[source] io::Error),
 }
 
 /// The settings in force and what belongs to them. A request keeps those it began with.
@@ -63,10 +79,45 @@ impl Gateway {
     ///
     /// # Errors
     /// Those of opening the log files.
-    pub fn open(settings: Settings) -> io::Result<Self> {
+    pub fn open(settings: Settings) -> Result<Self, OpenError> {
         let metrics = Metrics::new();
         let live = ArcSwap::from_pointee(Live::open(settings, None, &metrics)?);
-        Ok(Self { live, metrics, in_flight: AtomicUsize::new(0), refusals: Refusals::default() })
+        Ok(Self {
+            live,
+            metrics,
+            in_flight: AtomicUsize::new(0),
+            refusals: Refusals::default(),
+            reloaded: Notify::new(),
+            phase: watch::Sender::new(Phase::Starting),
+        })
+    }
+
+    /// Where the process is in its life, and word of when it gets on.
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Gets on in life.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+    }
+
+    /// Whether connections end with their next answer.
+    pub fn is_ending(&self) -> bool {
+        *self.phase.borrow() >= Phase::Retiring
+    }
+
+    /// Writes out what has been logged and recorded.
+    pub fn close(&self) {
+        let live = self.live();
+        if let Some(log) = &live.access_log {
+            log.close();
+        }
+        if let Some(trail) = &live.trail
+            && let Err(error) = trail.flush()
+        {
+            tracing::error!(%error, "the audit trail's last records may not be on the disk");
+        }
     }
 
     /// The settings in force.
@@ -78,19 +129,22 @@ impl Gateway {
     ///
     /// # Errors
     /// Those of opening the log files; then nothing has changed.
-    pub fn reload(&self, settings: Settings) -> io::Result<()> {
+    pub fn reload(&self, settings: Settings) -> Result<(), OpenError> {
         let live = Live::open(settings, Some(&self.live()), &self.metrics)?;
         self.live.store(Arc::new(live));
+        self.reloaded.notify_waiters();
         Ok(())
     }
 
     /// Brings the gauges up to date that are read off rather than counted along.
     pub fn update_gauges(&self) {
         let signed = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let ledger = &self.live.load().ledger;
+        let live = self.live.load();
+        let ledger = &live.ledger;
         self.metrics.in_flight.set(signed(self.in_flight.load(Ordering::Relaxed)));
         self.metrics.quota_users.set(signed(ledger.remembered()));
         self.metrics.quota_evictions.inc_by(ledger.take_forgotten());
+        self.metrics.peers(live.peers.by_name());
     }
 
     /// Counts and logs a request that has ended.
@@ -105,22 +159,30 @@ impl Gateway {
 }
 
 impl Live {
-    fn open(settings: Settings, previous: Option<&Self>, metrics: &Metrics) -> io::Result<Self> {
+    fn open(settings: Settings, previous: Option<&Self>, metrics: &Metrics) -> Result<Self, OpenError> {
         let log = &settings.log;
         let trail = match previous.filter(|previous| previous.settings.log.audit == log.audit) {
             Some(previous) => {
-                previous.trail.as_ref().map_or(Ok(()), |trail| trail.reopen())?;
+                previous.trail.as_ref().map_or(Ok(()), |trail| trail.reopen()).map_err(OpenError::Trail)?;
                 previous.trail.clone()
             }
-            None => log.audit.as_ref().map(|file| Trail::open(file)).transpose()?.map(Arc::new),
+            None => log
+                .audit
+                .as_ref()
+                .map(|file| Trail::open(file))
+                .transpose()
+                .map_err(OpenError::Trail)?
+                .map(Arc::new),
         };
         let access_log = match previous.filter(|previous| previous.settings.log.access == log.access) {
             Some(previous) => {
                 let log = previous.access_log.clone();
-                log.as_ref().map_or(Ok(()), |log| log.reopen())?;
+                log.as_ref().map_or(Ok(()), |log| log.reopen()).map_err(OpenError::AccessLog)?;
                 log
             }
-            None => AccessLog::open(&log.access, metrics.access_log_dropped.clone())?.map(Arc::new),
+            None => AccessLog::open(&log.access, metrics.access_log_dropped.clone())
+                .map_err(OpenError::AccessLog)?
+                .map(Arc::new),
         };
         let listed = settings.users.iter().map(|user| (user.name.as_str(), user.quota));
         let quotas = Quotas { users: settings.quota, clients: settings.client_quota };
@@ -128,7 +190,10 @@ impl Live {
         let peers = previous
             .filter(|previous| previous.settings.upstream.peers == settings.upstream.peers)
             .map_or_else(
-                || Arc::new(Peers::new(&settings.upstream.peers)),
+                || {
+                    metrics.forget_peers();
+                    Arc::new(Peers::new(&settings.upstream.peers))
+                },
                 |previous| previous.peers.clone(),
             );
         let counters = |name: &str| (Box::from(name), metrics.user_counters(name));

@@ -3,7 +3,7 @@
 mod page;
 mod sampler;
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc};
 
 use axum::{
     Router,
@@ -22,7 +22,6 @@ use sampler::Sampler;
 #[derive(Clone)]
 struct View {
     gateway: Arc<Gateway>,
-    phase: watch::Receiver<Phase>,
     /// The live page's next event, made once for all who watch.
     events: watch::Sender<Bytes>,
 }
@@ -31,13 +30,10 @@ struct View {
 ///
 /// # Errors
 /// Those of the listener.
-pub async fn serve(
-    listener: TcpListener,
-    gateway: Arc<Gateway>,
-    phase: watch::Receiver<Phase>,
-) -> std::io::Result<()> {
-    let sampler = Sampler::new(gateway.clone(), phase.clone());
-    let view = View { gateway, phase, events: watch::Sender::new(sampler.event()) };
+pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>) -> std::io::Result<()> {
+    let sampler = Sampler::new(gateway.clone());
+    let mut phase = gateway.phase();
+    let view = View { gateway, events: watch::Sender::new(sampler.event()) };
     let events = view.events.clone();
     let routes = Router::new()
         .route("/livez", get(|| async { "live\n" }))
@@ -45,17 +41,29 @@ pub async fn serve(
         .route("/metrics", get(metrics))
         .merge(page::routes(view.clone()))
         .with_state(view);
+    // While draining it stays, so that readiness can be seen to go. A successor takes it over.
+    let succeeded = async move {
+        if phase.wait_for(|phase| *phase == Phase::Retiring).await.is_err() {
+            pending().await
+        }
+    };
+    let served = async {
+        axum::serve(listener, routes).with_graceful_shutdown(succeeded).await?;
+        pending().await
+    };
     tokio::select! {
-        served = axum::serve(listener, routes) => served,
+        served = served => served,
         never = sampler.run(events) => match never {},
     }
 }
 
 async fn ready(State(view): State<View>) -> Response {
-    let phase = *view.phase.borrow();
+    let phase = *view.gateway.phase().borrow();
     match phase {
         Phase::Serving => "ready\n".into_response(),
-        Phase::Starting | Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(),
+        Phase::Starting | Phase::Retiring | Phase::Draining => {
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+        }
     }
 }
 

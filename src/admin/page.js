@@ -145,6 +145,23 @@ const UNLOCKS = {
   unreadable: ["unreadable", "5xx, or no answer"],
 };
 
+const STANDINGS = {
+  open: "healthy",
+  due: "could not be connected to; about to be tried",
+  ejected: "could not be connected to; passed over",
+  unfit: "failing its checks",
+  unknown: "its name does not resolve",
+};
+
+function showPeers(peers) {
+  const rows = peers.map(({ name, address, standing, in_flight }) => {
+    const health = element("span", { className: `health ${standing}` }, STANDINGS[standing]);
+    const head = element("th", { scope: "row" }, name);
+    return element("tr", {}, head, element("td", {}, address ?? "–"), element("td", {}, health), cell(in_flight));
+  });
+  showRows("peers", rows);
+}
+
 function showState(state) {
   document.body.classList.toggle("observes", state.observes);
   show("version", state.version);
@@ -163,6 +180,7 @@ function showState(state) {
     return element("tr", {}, head, cell(minute), cell(total));
   };
   showRows("unlocks", state.unlocks.map(unlocks));
+  showPeers(state.peers);
   showCodes(state.codes);
   showUsers(state.users);
   showRefusals(state.refusals);

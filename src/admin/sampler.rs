@@ -26,6 +26,7 @@ use crate::{
         reading::{Distribution, Reading},
         refusals::Refusal,
     },
+    upstream::{Peers, peer::Standing},
 };
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -64,6 +65,7 @@ struct Event<'a> {
     codes: Vec<Code>,
     unlocks: Vec<Counted>,
     latency: [Latency; 3],
+    peers: Vec<Host>,
     users: Vec<User>,
     refusals: Vec<Refused>,
 }
@@ -115,19 +117,28 @@ struct Refused {
     times: u64,
 }
 
+/// One address of a peer.
+#[derive(Serialize)]
+struct Host {
+    name: String,
+    /// None: the name does not resolve.
+    address: Option<SocketAddr>,
+    standing: &'static str,
+    in_flight: usize,
+}
+
 /// Takes the samples and remembers the last of them.
 pub(super) struct Sampler {
     gateway: Arc<Gateway>,
-    phase: watch::Receiver<Phase>,
     readings: VecDeque<Reading>,
     read_at: Instant,
     rates: VecDeque<[f64; Outcome::LABELS.len()]>,
 }
 
 impl Sampler {
-    pub(super) fn new(gateway: Arc<Gateway>, phase: watch::Receiver<Phase>) -> Self {
+    pub(super) fn new(gateway: Arc<Gateway>) -> Self {
         let readings = VecDeque::from([gateway.metrics.read()]);
-        Self { gateway, phase, readings, read_at: Instant::now(), rates: VecDeque::with_capacity(RATES) }
+        Self { gateway, readings, read_at: Instant::now(), rates: VecDeque::with_capacity(RATES) }
     }
 
     /// Gives an event every second.
@@ -173,10 +184,10 @@ impl Sampler {
         let [forwarded, rejected, ..] = &now.durations;
         let event = Event {
             version: env!("CARGO_PKG_VERSION"),
-            phase: match *self.phase.borrow() {
+            phase: match *self.gateway.phase().borrow() {
                 Phase::Starting => "starting",
                 Phase::Serving => "serving",
-                Phase::Draining => "draining",
+                Phase::Retiring | Phase::Draining => "draining",
             },
             observes: live.settings.policy.mode == Mode::Observe,
             time: millis(SystemTime::now()),
@@ -196,6 +207,7 @@ impl Sampler {
                 latency("of that, n4n", &now.upstream_duration, &minute_ago.upstream_duration),
                 latency("Refused calls", rejected, &minute_ago.durations[1]),
             ],
+            peers: hosts(&live.peers),
             users: users(&live, &refusals),
             refusals: refusals.into_iter().map(Refused::from).collect(),
         };
@@ -237,6 +249,29 @@ fn codes(now: &Reading, before: &Reading) -> Vec<Code> {
 fn unlocks(now: &Reading, before: &Reading) -> Vec<Counted> {
     let counts = UnlockResult::LABELS.into_iter().zip(now.unlocks.into_iter().zip(before.unlocks));
     counts.map(|(result, (total, before))| Counted { result, minute: total - before, total }).collect()
+}
+
+fn hosts(peers: &Peers) -> Vec<Host> {
+    let now = Instant::now();
+    let mut hosts = Vec::new();
+    for (name, addresses) in peers.by_name() {
+        let name = name.to_string();
+        if addresses.is_empty() {
+            hosts.push(Host { name: name.clone(), address: None, standing: "unknown", in_flight: 0 });
+        }
+        hosts.extend(addresses.iter().map(|peer| Host {
+            name: name.clone(),
+            address: Some(peer.address()),
+            standing: match peer.standing(now) {
+                Standing::Open => "open",
+                Standing::Due => "due",
+                Standing::Ejected => "ejected",
+                Standing::Unfit => "unfit",
+            },
+            in_flight: peer.in_flight(),
+        }));
+    }
+    hosts
 }
 
 /// Listed users with at most half of their burst left, and unlisted ones who were over theirs lately.

@@ -8,13 +8,13 @@ mod units;
 
 use std::{
     net::SocketAddr,
-    num::NonZeroUsize,
+    num::{NonZeroU32, NonZeroUsize},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use http::HeaderName;
+use http::{HeaderName, Method, StatusCode};
 
 pub use fault::Fault;
 pub use units::HostPort;
@@ -69,6 +69,8 @@ pub struct Listen {
     pub idle_timeout: Duration,
     /// How long calls in flight may go on after SIGTERM.
     pub drain_timeout: Duration,
+    /// Where a process that is to take over waits; none: there is no upgrade.
+    pub upgrade_socket: Option<PathBuf>,
 }
 
 /// A TLS listener.
@@ -102,12 +104,33 @@ pub struct Upstream {
     pub host: String,
     /// How it is verified; none: plain HTTP.
     pub tls: Option<UpstreamTls>,
+    /// How peers are checked; none: they are judged by their connects alone.
+    pub health_check: Option<HealthCheck>,
     /// How long one connect may take.
     pub connect_timeout: Duration,
     /// From the request's last byte until the whole response header is in.
     pub response_timeout: Duration,
     /// How long an idle connection is kept.
     pub idle_timeout: Duration,
+}
+
+/// A request by which a peer's health is checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// Its method.
+    pub method: Method,
+    /// Its target, in origin form.
+    pub path: String,
+    /// The statuses of a healthy peer.
+    pub expect: Vec<StatusCode>,
+    /// From the beginning of one check to that of the next.
+    pub every: Duration,
+    /// How long one may take in all.
+    pub timeout: Duration,
+    /// How many must be passed in a row for an unhealthy peer to be healthy again.
+    pub rise: NonZeroU32,
+    /// How many must be failed in a row for a healthy peer to be unhealthy.
+    pub fall: NonZeroU32,
 }
 
 /// TLS to the upstream.

@@ -56,6 +56,30 @@ fn every_fault_is_told_with_line_reason_and_mend() {
 }
 
 #[test]
+fn a_health_check_has_its_defaults_and_its_faults() {
+    let check = |text: &str| parse(&format!("{MINIMAL}upstream.health_check = {{ {text} }}"));
+    assert!(parse(MINIMAL).unwrap().upstream.health_check.is_none());
+    let default = check("").unwrap().upstream.health_check.unwrap();
+    assert_eq!((default.method.as_str(), default.path.as_str()), ("GET", "/"));
+    let expected: Vec<u16> = default.expect.iter().map(|status| status.as_u16()).collect();
+    assert_eq!(expected, [200, 301, 302, 401, 403, 404]);
+    assert_eq!((default.every, default.timeout), (Duration::from_secs(5), Duration::from_secs(1)));
+    assert_eq!((default.rise.get(), default.fall.get()), (2, 3));
+    for (text, fault) in [
+        ("method = \"PATCH\"", "method: is no method that changes nothing; write \"GET\", \"HEAD\""),
+        ("path = \"health\"", "path: is no path; write a path such as"),
+        ("path = \"/a b\"", "path: is no path; write a path such as"),
+        ("expect = []", "expect: is empty: no peer could be healthy; name the statuses"),
+        ("expect = [200, 100]", "expect: entry 2: is no status of a final answer; write statuses such as"),
+        ("fall = 0", "fall: is zero; write a whole number"),
+        ("interval = \"1s\"", "interval: is an unknown key; known here: path, expect, method, every"),
+    ] {
+        let faults = check(text).unwrap_err();
+        assert!(faults[0].starts_with(&format!("line 3: upstream.health_check.{fault}")), "{faults:?}");
+    }
+}
+
+#[test]
 fn syntax_errors_are_told_by_line() {
     let faults = parse("[listen\nhttp = [").unwrap_err();
     assert!(faults[0].starts_with("line 1: the file: "), "{faults:?}");

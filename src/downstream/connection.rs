@@ -1,9 +1,9 @@
 //! A client connection's life: one request after the other, each let in whole or answered at the gate.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use pingora::{apps::HttpServerApp, protocols::http::ServerSession, proxy::HttpProxy, server::ShutdownWatch};
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use super::{
     gate::{Connection, Gate, Home, NoHead},
@@ -15,6 +15,7 @@ use crate::{
     policy::{framing, path},
     proxy::{Arrival, Handle, answer},
     reason::Reason,
+    server::Phase,
 };
 
 /// How long the client may take to read an answer of the gate's, and to go away after its last one.
@@ -27,17 +28,19 @@ pub struct Service {
     pub gateway: Arc<Gateway>,
     /// This worker's Pingora, with its own pool of upstream connections.
     pub proxy: Arc<HttpProxy<Handle>>,
-    /// Turns true when draining begins.
-    pub draining: ShutdownWatch,
+    /// What would make Pingora end connections; the gateway's answers do that.
+    pub never: ShutdownWatch,
 }
 
 impl Service {
     /// Serves requests from one connection until either side has enough of it.
-    pub async fn serve(mut self, transport: Transport, client: SocketAddr) {
+    pub async fn serve(self, transport: Transport, client: SocketAddr) {
+        let _defects = Defects { gateway: &self.gateway, client };
         let home = Arc::new(Home::default());
+        let mut phase = self.gateway.phase();
         let mut connection = Connection::new(transport);
         loop {
-            let beginning = match self.next_head(&mut connection).await {
+            let beginning = match self.next_head(&mut connection, &mut phase).await {
                 Ok(beginning) => beginning,
                 Err((_, NoHead::Closed)) => return,
                 Err((beginning, NoHead::Gone)) => {
@@ -58,7 +61,7 @@ impl Service {
                 beginning,
                 home: home.clone(),
             })));
-            let reusable = self.proxy.process_new_http(session, &self.draining).await.is_some();
+            let reusable = self.proxy.process_new_http(session, &self.never).await.is_some();
             let Some(returned) = home.take() else {
                 return;
             };
@@ -75,7 +78,11 @@ impl Service {
     }
 
     /// Waits for the next request and reads its head, each within its time.
-    async fn next_head(&mut self, connection: &mut Connection) -> Result<Beginning, (Beginning, NoHead)> {
+    async fn next_head(
+        &self,
+        connection: &mut Connection,
+        phase: &mut watch::Receiver<Phase>,
+    ) -> Result<Beginning, (Beginning, NoHead)> {
         let live = self.gateway.live();
         let settings = &live.settings;
         let arrival = async {
@@ -84,7 +91,7 @@ impl Service {
                 arrival = timeout(settings.listen.idle_timeout, connection.first_byte()) => {
                     arrival.unwrap_or(Err(NoHead::Closed))
                 }
-                _ = self.draining.wait_for(|draining| *draining) => Err(NoHead::Closed),
+                _ = phase.wait_for(|phase| *phase == Phase::Draining) => Err(NoHead::Closed),
             }
         };
         let arrived = arrival.await;
@@ -124,24 +131,77 @@ impl Service {
         request_id: RequestId,
         reason: Reason,
     ) {
-        let line = framing::readable_request_line(connection.refused_head());
-        let record = Record {
-            time: beginning.time,
-            request_id,
-            client: Some(client.ip().to_canonical()),
-            user: None,
-            is_listed: false,
-            method: line.map(|(method, _)| method),
-            path: line.map(|(_, target)| path::without_query(target)),
-            outcome: Outcome::of(reason),
-            status: Outcome::of(reason).status(),
-            duration: beginning.instant.elapsed(),
-            upstream_duration: None,
-            peer: None,
-            lookup: None,
-            unlock: None,
-            observed: None,
-        };
-        self.gateway.record(&self.gateway.live(), &record);
+        record(&self.gateway, connection.refused_head(), client, beginning, request_id, reason);
+    }
+}
+
+/// Counts and logs what has come to no request of Pingora's.
+fn record(
+    gateway: &Gateway,
+    head: &[u8],
+    client: SocketAddr,
+    beginning: Beginning,
+    request_id: RequestId,
+    reason: Reason,
+) {
+    let line = framing::readable_request_line(head);
+    let record = Record {
+        time: beginning.time,
+        request_id,
+        client: Some(client.ip().to_canonical()),
+        user: None,
+        is_listed: false,
+        method: line.map(|(method, _)| method),
+        path: line.map(|(_, target)| path::without_query(target)),
+        outcome: Outcome::of(reason),
+        status: Outcome::of(reason).status(),
+        duration: beginning.instant.elapsed(),
+        upstream_duration: None,
+        peer: None,
+        lookup: None,
+        unlock: None,
+        observed: None,
+    };
+    gateway.record(&gateway.live(), &record);
+}
+
+/// Counts and logs a panic, which ends the connection it happened on and nothing else.
+struct Defects<'a> {
+    gateway: &'a Gateway,
+    client: SocketAddr,
+}
+
+impl Drop for Defects<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            record(self.gateway, &[], self.client, Beginning::now(), RequestId::next(), Reason::Internal);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Settings;
+
+    #[test]
+    fn a_panic_is_counted_as_a_defect() {
+        let text =
+            "listen.http = [\"127.0.0.1:0\"]\nupstream.peers = [\"192.0.2.1:80\"]\nlog.access = \"off\"";
+        let gateway = Gateway::open(Settings::parse(text, Path::new("")).unwrap()).unwrap();
+        let client = "192.0.2.7:4000".parse().unwrap();
+        let count = || gateway.metrics.read().ended[Reason::Internal as usize];
+        drop(Defects { gateway: &gateway, client });
+        assert_eq!(count(), 0);
+        thread::scope(|scope| {
+            let connection = scope.spawn(|| {
+                let _defects = Defects { gateway: &gateway, client };
+                panic!("on purpose");
+            });
+            assert!(connection.join().is_err());
+        });
+        assert_eq!(count(), 1);
     }
 }

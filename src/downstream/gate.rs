@@ -250,6 +250,11 @@ impl Home {
         self.overdue.load(Ordering::Relaxed)
     }
 
+    /// Whether the upstream should have answered by now.
+    pub fn is_past_due(&self, now: Instant) -> bool {
+        self.answer_due().is_some_and(|due| due <= now)
+    }
+
     fn answer_due(&self) -> Option<Instant> {
         *self.answer_due.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -27,7 +27,7 @@ use super::{
     connection::{FAREWELL, Service},
     transport::{Lingering, Transport},
 };
-use crate::policy::framing::MAX_HEAD;
+use crate::{policy::framing::MAX_HEAD, server::Phase};
 
 /// Streams a client may have open at once.
 const MAX_STREAMS: u32 = 16;
@@ -62,7 +62,7 @@ impl Service {
         let Ok(Ok(mut connection)) = greeted else {
             return;
         };
-        let mut draining = self.draining.clone();
+        let mut phase = self.gateway.phase();
         let mut calls = JoinSet::new();
         let mut is_ending = false;
         loop {
@@ -83,7 +83,7 @@ impl Service {
                     connection.graceful_shutdown();
                     is_ending = true;
                 }
-                _ = draining.wait_for(|draining| *draining), if !is_ending => {
+                _ = phase.wait_for(|phase| *phase >= Phase::Retiring), if !is_ending => {
                     connection.graceful_shutdown();
                     is_ending = true;
                 }

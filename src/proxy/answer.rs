@@ -76,10 +76,18 @@ pub(super) async fn fail(session: &mut Session, request: &Request, reason: Reaso
     write(session, request, reason).await
 }
 
+/// Tells the client that the connection ends with this answer, where the process is about to end.
+pub(super) fn say_goodbye(session: &mut Session, request: &Request) {
+    if request.gateway.is_ending() {
+        session.set_keepalive(None);
+    }
+}
+
 async fn write(session: &mut Session, request: &Request, reason: Reason) -> Result<()> {
     let Some(status) = reason.face().status else {
         return Ok(());
     };
+    say_goodbye(session, request);
     let mut id = [0; 36];
     let body = problem(reason, request.id.encode(&mut id));
     let mut response = head(status, body.len());

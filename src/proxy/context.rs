@@ -19,7 +19,10 @@ use crate::{
     policy::{Call, Credentials, Lookup, LookupKey},
     quota::{Balance, Exhausted},
     reason::Reason,
-    upstream::peers::Turns,
+    upstream::{
+        answer::MAX_INTERIM,
+        peers::{Turn, Turns},
+    },
 };
 
 /// How a request arrived: what its connection knows and Pingora does not.
@@ -59,7 +62,7 @@ pub struct Request {
     pub(super) state: State,
     home: Option<Arc<Home>>,
     body: Option<Bytes>,
-    gateway: Arc<Gateway>,
+    pub(super) gateway: Arc<Gateway>,
     /// Whether the audit trail has an intent whose outcome it lacks.
     is_intended: bool,
 }
@@ -114,17 +117,21 @@ impl Request {
         self.home = Some(arrival.home);
     }
 
-    /// Starts the time in which the upstream must answer: the last byte is on its way.
+    /// Limits the time in which the upstream must answer: the last byte is on its way.
     pub(super) fn expect_answer(&self) {
-        if let Some(home) = &self.home {
-            home.expect_answer(Some(Instant::now() + self.live.settings.upstream.response_timeout));
+        if let (Some(home), Some(passage)) = (&self.home, &self.passage) {
+            let left = passage.time_left(self.live.settings.upstream.response_timeout);
+            home.expect_answer(Some(Instant::now() + left));
         }
     }
 
     /// Takes note that the upstream has answered.
     pub(super) fn answered(&mut self, response: &ResponseHeader) -> pingora::Result<()> {
+        // An unlock call's answer is a few bytes: they get as long again. Another path's may be long.
+        let is_unlock = self.passage.as_ref().is_some_and(|passage| passage.load.is_unlock());
+        let body_due = is_unlock.then(|| Instant::now() + self.live.settings.upstream.response_timeout);
         if let Some(home) = &self.home {
-            home.expect_answer(None);
+            home.expect_answer(body_due);
             if let Some(date) = response.headers.get(header::DATE) {
                 home.keep_date(date.as_bytes());
             }
@@ -132,6 +139,17 @@ impl Request {
         let passage = self.passage()?;
         passage.answered_after = passage.connected_at.map(|at| at.elapsed());
         Ok(())
+    }
+
+    /// Ends an answer that is past its time, also one that comes too fast for the gate to be asked meanwhile.
+    ///
+    /// # Errors
+    /// When its time has run out.
+    pub(super) fn keep_time(&self) -> pingora::Result<()> {
+        match &self.home {
+            Some(home) if home.is_past_due(Instant::now()) => Err(Error::new_up(ErrorType::ReadTimedout)),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the upstream's time to answer ran out.
@@ -198,8 +216,8 @@ impl Request {
                 self.is_intended = true;
                 Ok(())
             }
-            Err(error) => {
-                self.cannot_audit(&error);
+            Err(_) => {
+                self.gateway.metrics.audit_errors.inc();
                 Err(Reason::AuditUnavailable)
             }
         }
@@ -212,8 +230,8 @@ impl Request {
         };
         self.is_intended = false;
         let outcome = audit::Outcome { time: SystemTime::now(), request_id: self.id, answer, reason };
-        if let Err(error) = trail.outcome(&outcome) {
-            self.cannot_audit(&error);
+        if trail.outcome(&outcome).is_err() {
+            self.gateway.metrics.audit_errors.inc();
         }
     }
 
@@ -223,11 +241,6 @@ impl Request {
         if let Some(answer) = answer.map(AnswerReader::seen) {
             self.conclude(answer, None);
         }
-    }
-
-    fn cannot_audit(&self, error: &std::io::Error) {
-        self.gateway.metrics.audit_errors.inc();
-        tracing::error!(request_id = %self.id, %error, "the audit trail cannot be written");
     }
 
     /// The passage of a request that was admitted; callbacks on the way upstream run for no other.
@@ -271,11 +284,14 @@ impl Load {
 pub(super) struct Passage {
     pub(super) load: Load,
     /// The peers not tried yet.
-    pub(super) turns: Turns,
-    /// The peer tried last.
-    pub(super) peer: Option<SocketAddr>,
+    turns: Turns,
+    /// The turn at the peer tried last.
+    turn: Option<Turn>,
     /// What n4n answers, as it passes.
     pub(super) answer: Option<AnswerReader>,
+    admitted_at: Instant,
+    /// Interim answers so far.
+    interim: u32,
     connected_at: Option<Instant>,
     answered_after: Option<Duration>,
     _in_flight: InFlight,
@@ -286,16 +302,52 @@ impl Passage {
         Self {
             load,
             turns,
-            peer: None,
+            turn: None,
             answer: None,
+            admitted_at: Instant::now(),
+            interim: 0,
             connected_at: None,
             answered_after: None,
             _in_flight: in_flight,
         }
     }
 
+    /// The turn at the next peer; none where every one was tried.
+    pub(super) fn turn(&mut self) -> Option<&Turn> {
+        self.turn = self.turns.next(Instant::now());
+        self.turn.as_ref()
+    }
+
+    /// The peer tried last.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.turn.as_ref().map(|turn| turn.peer().address())
+    }
+
+    /// What is left of the time for an answer. A call that is held whole has its last byte when it is admitted,
+    /// so connects count; the body of another path is still to come then.
+    pub(super) fn time_left(&self, within: Duration) -> Duration {
+        if self.load.is_unlock() { within.saturating_sub(self.admitted_at.elapsed()) } else { within }
+    }
+
+    /// Takes note that the peer tried last could not be connected to, and tells whether another may be tried.
+    pub(super) fn may_try_another(&self, within: Duration) -> bool {
+        if let Some(turn) = &self.turn {
+            turn.peer().eject(Instant::now());
+        }
+        !self.time_left(within).is_zero() && !self.turns.is_empty()
+    }
+
+    /// Takes note of an interim answer, and tells whether there may be so many.
+    pub(super) fn has_interim(&mut self) -> bool {
+        self.interim += 1;
+        self.interim <= MAX_INTERIM
+    }
+
     pub(super) fn connected(&mut self) {
         self.connected_at = Some(Instant::now());
+        if let Some(turn) = &self.turn {
+            turn.peer().connected();
+        }
     }
 
     pub(super) const fn is_connected(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
@@ -48,15 +49,20 @@ const CLAIMS: [&str; 7] = [
     "x-real-ip",
 ];
 
-/// The peer at an address, with the configured limits.
-pub(super) fn peer(address: SocketAddr, upstream: &Upstream, generation: u64) -> HttpPeer {
+/// The peer at an address, to be connected to within so long, with the other limits as configured.
+pub(crate) fn peer(
+    address: SocketAddr,
+    upstream: &Upstream,
+    generation: u64,
+    connect_within: Duration,
+) -> HttpPeer {
     let mut peer = match &upstream.tls {
         Some(tls) => tls.trust.peer(address, generation),
         None => HttpPeer::new(address, false, String::new()),
     };
     let options = &mut peer.options;
-    options.connection_timeout = Some(upstream.connect_timeout);
-    options.total_connection_timeout = Some(upstream.connect_timeout);
+    options.connection_timeout = Some(connect_within);
+    options.total_connection_timeout = Some(connect_within);
     options.read_timeout = Some(upstream.response_timeout);
     options.write_timeout = Some(upstream.response_timeout);
     options.idle_timeout = Some(upstream.idle_timeout);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::{StatusCode, Version, header};
 use pingora::{
     Error, ErrorSource, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
@@ -27,7 +27,7 @@ use crate::{
     outcome::{Outcome, Record},
     policy::{Call, Head, Mode, Route, path},
     reason::Reason,
-    upstream::fault,
+    upstream::{answer::is_clearly_framed, fault},
 };
 use context::{InFlight, Load, Passage, State};
 use reading::AnswerReader;
@@ -107,7 +107,7 @@ impl Handle {
                 status: session.response_written().map(|response| response.status.as_u16()),
                 duration: request.beginning.instant.elapsed(),
                 upstream_duration: passage.and_then(Passage::upstream_duration),
-                peer: passage.and_then(|passage| passage.peer),
+                peer: passage.and_then(Passage::peer),
                 lookup: request.lookup,
                 unlock: passage.and_then(|passage| passage.unlock_result(outcome)),
                 observed: request.observed,
@@ -167,12 +167,11 @@ impl ProxyHttp for Handle {
 
     async fn upstream_peer(&self, _: &mut Session, request: &mut Request) -> Result<Box<HttpPeer>> {
         let live = request.live.clone();
+        let upstream = &live.settings.upstream;
         let passage = request.passage()?;
-        let Some(address) = passage.turns.next() else {
-            return Err(Error::new_up(ErrorType::ConnectNoRoute));
-        };
-        passage.peer = Some(address);
-        Ok(Box::new(forward::peer(address, &live.settings.upstream, live.generation)))
+        let within = upstream.connect_timeout.min(passage.time_left(upstream.response_timeout));
+        let turn = passage.turn().ok_or_else(|| Error::new_up(ErrorType::ConnectNoRoute))?;
+        Ok(Box::new(forward::peer(turn.peer().address(), upstream, live.generation, within)))
     }
 
     fn fail_to_connect(
@@ -183,8 +182,8 @@ impl ProxyHttp for Handle {
         mut error: Box<Error>,
     ) -> Box<Error> {
         // Nothing has been sent yet, so another peer may be tried.
-        let others = request.passage.as_ref().is_some_and(|passage| !passage.turns.is_empty());
-        error.set_retry(others);
+        let within = request.live.settings.upstream.response_timeout;
+        error.set_retry(request.passage.as_ref().is_some_and(|passage| passage.may_try_another(within)));
         error
     }
 
@@ -251,25 +250,43 @@ impl ProxyHttp for Handle {
         error
     }
 
-    /// An upgrade is never asked for, so an answer that makes one is no answer.
+    /// An upgrade is never asked for, so an answer that makes one is no answer; nor is one that could end in
+    /// several places, or never begins.
     async fn upstream_response_filter(
-        &self,
-        _: &mut Session,
-        response: &mut ResponseHeader,
-        _: &mut Request,
-    ) -> Result<()> {
-        if response.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an upgrade nobody asked for").into_up());
-        }
-        Ok(())
-    }
-
-    async fn response_filter(
         &self,
         _: &mut Session,
         response: &mut ResponseHeader,
         request: &mut Request,
     ) -> Result<()> {
+        let broken = |why| Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            return broken("an upgrade nobody asked for");
+        }
+        if response.status.is_informational() {
+            request.keep_time()?;
+            return if request.passage()?.has_interim() { Ok(()) } else { broken("interim answers alone") };
+        }
+        if !is_clearly_framed(response.version, &response.headers) {
+            return broken("an answer of unclear length");
+        }
+        if response.status == StatusCode::NO_CONTENT {
+            response.remove_header(&header::CONTENT_LENGTH);
+        }
+        // Each side of a proxy speaks its own version.
+        response.set_version(Version::HTTP_11);
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        request: &mut Request,
+    ) -> Result<()> {
+        if response.status.is_informational() {
+            return Ok(());
+        }
+        answer::say_goodbye(session, request);
         request.answered(response)?;
         let passage = request.passage()?;
         if passage.load.is_unlock() {
@@ -289,6 +306,7 @@ impl ProxyHttp for Handle {
         end_of_stream: bool,
         request: &mut Request,
     ) -> Result<Option<std::time::Duration>> {
+        request.keep_time()?;
         if let (Some(reader), Some(bytes)) = (request.passage()?.answer.as_mut(), body.as_ref()) {
             reader.read(bytes);
         }
@@ -321,7 +339,7 @@ impl ProxyHttp for Handle {
         };
         tracing::warn!(
             request_id = %request.id,
-            peer = ?request.passage.as_ref().and_then(|passage| passage.peer),
+            peer = ?request.passage.as_ref().and_then(Passage::peer),
             code = reason.code(),
             cause = error.etype().as_str(),
             "a call failed"

@@ -13,7 +13,9 @@ use crate::gateway::Gateway;
 #[derive(Debug, Default)]
 pub(super) struct OpenConnections {
     count: AtomicUsize,
-    closed: Notify,
+    /// Loops that may yet accept another.
+    accepting: AtomicUsize,
+    ended: Notify,
 }
 
 impl OpenConnections {
@@ -21,15 +23,33 @@ impl OpenConnections {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Waits until there are none.
+    /// Waits until there are none and will be none.
     pub(super) async fn none(&self) {
         loop {
-            let closed = self.closed.notified();
-            if self.count() == 0 {
+            let ended = self.ended.notified();
+            // In this order: a loop that ends has counted what it accepted.
+            if self.accepting.load(Ordering::Acquire) == 0 && self.count() == 0 {
                 return;
             }
-            closed.await;
+            ended.await;
         }
+    }
+}
+
+/// A loop that accepts connections, for as long as it does.
+pub(super) struct Accepting(pub(super) Arc<OpenConnections>);
+
+impl Accepting {
+    pub(super) fn begin(open: &Arc<OpenConnections>) -> Self {
+        open.accepting.fetch_add(1, Ordering::AcqRel);
+        Self(open.clone())
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.accepting.fetch_sub(1, Ordering::AcqRel);
+        self.0.ended.notify_waiters();
     }
 }
 
@@ -52,7 +72,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.gateway.metrics.connections.dec();
         if self.open.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.open.closed.notify_waiters();
+            self.open.ended.notify_waiters();
         }
     }
 }

@@ -1,10 +1,14 @@
 //! The sockets that are listened on.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, BorrowedFd},
+};
 
 use tokio::net::{TcpListener, TcpSocket};
 
-use super::Error;
+use super::{Error, upgrade::Inherited};
 use crate::config::Https;
 
 /// Connections that may wait to be accepted, per listener.
@@ -13,6 +17,8 @@ const BACKLOG: u32 = 4096;
 /// One address that is listened on.
 #[derive(Debug)]
 pub(super) struct Listener<S> {
+    /// As it was configured; its port may be the system's to choose.
+    pub(super) address: SocketAddr,
     pub(super) socket: S,
     /// The TLS there, as it was configured at the start; none: plain HTTP.
     pub(super) https: Option<Https>,
@@ -20,16 +26,42 @@ pub(super) struct Listener<S> {
 
 impl<S> Listener<S> {
     pub(super) fn try_map<T>(self, map: impl FnOnce(S) -> io::Result<T>) -> io::Result<Listener<T>> {
-        Ok(Listener { socket: map(self.socket)?, https: self.https })
+        Ok(Listener { address: self.address, socket: map(self.socket)?, https: self.https })
     }
 }
 
-pub(super) fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
-    let open = || {
+/// Listens on an address, by the socket that was inherited for it where there is one.
+pub(super) fn listen(address: SocketAddr, inherited: &mut Inherited) -> Result<TcpListener, Error> {
+    let mut open = || {
+        if let Some(socket) = inherited.take(address) {
+            return TcpListener::from_std(socket);
+        }
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
     open().map_err(|source| Error::Listen { address, source })
+}
+
+impl Listener<std::net::TcpListener> {
+    /// The same listener by another handle.
+    pub(super) fn duplicate(&self) -> io::Result<Self> {
+        Ok(Self { address: self.address, socket: self.socket.try_clone()?, https: self.https.clone() })
+    }
+}
+
+/// All sockets that are listened on.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    pub(super) listeners: Vec<Listener<std::net::TcpListener>>,
+    pub(super) admin: Listener<std::net::TcpListener>,
+}
+
+impl Sockets {
+    /// Each with the address it was configured with.
+    pub(super) fn to_hand_over(&self) -> Vec<(SocketAddr, BorrowedFd<'_>)> {
+        let all = self.listeners.iter().chain([&self.admin]);
+        all.map(|listener| (listener.address, listener.socket.as_fd())).collect()
+    }
 }

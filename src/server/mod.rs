@@ -1,8 +1,10 @@
 //! The process: it opens the listeners, starts the workers, and ends when it is told to.
 
 mod connections;
+mod ending;
 mod listener;
 mod reload;
+mod upgrade;
 mod worker;
 
 use std::{
@@ -10,29 +12,31 @@ use std::{
     future::pending,
     io,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
+use sd_notify::NotifyState;
 use tokio::{
     net::TcpListener,
     runtime::{self, Runtime},
     signal::unix::{SignalKind, signal},
-    sync::watch,
-    time::{interval, timeout},
+    time::interval,
 };
 
 use crate::{
     admin,
     config::{Listen, Settings},
-    gateway::Gateway,
-    upstream::peers::LOOKUP_EVERY,
+    gateway::{self, Gateway},
+    upstream::{health, peers::LOOKUP_EVERY},
 };
-use connections::OpenConnections;
-use listener::{Listener, listen};
+use connections::{Accepting, OpenConnections};
+use ending::{Ends, Signals};
+use listener::{Listener, Sockets, listen};
 use reload::reload_on_hangup;
+use upgrade::{Inherited, Predecessor, await_sockets};
 use worker::Worker;
 
 /// How often idle users are forgotten.
@@ -42,12 +46,14 @@ const FORGET_EVERY: Duration = Duration::from_secs(60);
 const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where the process is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Not accepting yet.
     Starting,
     /// Accepting.
     Serving,
+    /// Accepting no more, for another process does; connections may each have one more answer.
+    Retiring,
     /// Accepting no more, finishing what is in flight.
     Draining,
 }
@@ -64,8 +70,21 @@ pub enum Error {
         source: io::Error,
     },
     /// A log file cannot be opened.
-    #[error("cannot open the access log: {0}")]
-    AccessLog(io::Error),
+    #[error(transparent)]
+    Open(#[from] gateway::OpenError),
+    /// An upgrade was asked for, and there is no place for it.
+    #[error(
+        "listen.upgrade_socket is not set; set it, as in the running process's configuration, to upgrade"
+    )]
+    NoUpgradeSocket,
+    /// The sockets cannot be taken over.
+    #[error("cannot take the sockets over by {}: {source}", socket.display())]
+    Upgrade {
+        /// Where the running process was waited for.
+        socket: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// A runtime, thread or signal handler cannot be had.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
@@ -76,7 +95,8 @@ pub struct Server {
     gateway: Arc<Gateway>,
     control: Runtime,
     listeners: Vec<Listener<TcpListener>>,
-    admin: TcpListener,
+    admin: Listener<TcpListener>,
+    predecessor: Option<Predecessor>,
 }
 
 impl fmt::Debug for Server {
@@ -92,17 +112,43 @@ impl Server {
     /// What cannot be opened.
     pub fn open(settings: Settings) -> Result<Self, Error> {
         let control = runtime::Builder::new_current_thread().enable_all().build()?;
-        let gateway = Arc::new(Gateway::open(settings).map_err(Error::AccessLog)?);
+        let gateway = Arc::new(Gateway::open(settings)?);
+        Self::with(control, gateway, Inherited::default(), None)
+    }
+
+    /// Opens what the settings name but for the listeners, which it takes over from the running process; waits
+    /// for that process to hand them over.
+    ///
+    /// # Errors
+    /// What cannot be opened; then the running process goes on as before.
+    pub fn take_over(settings: Settings) -> Result<Self, Error> {
+        let socket = settings.listen.upgrade_socket.clone().ok_or(Error::NoUpgradeSocket)?;
+        let control = runtime::Builder::new_current_thread().enable_all().build()?;
+        // Before anything is taken over, so that what fails here has changed nothing.
+        let gateway = Arc::new(Gateway::open(settings)?);
+        let (inherited, predecessor) =
+            control.block_on(await_sockets(&socket)).map_err(|source| Error::Upgrade { socket, source })?;
+        Self::with(control, gateway, inherited, Some(predecessor))
+    }
+
+    fn with(
+        control: Runtime,
+        gateway: Arc<Gateway>,
+        mut inherited: Inherited,
+        predecessor: Option<Predecessor>,
+    ) -> Result<Self, Error> {
         let live = gateway.live();
-        let _entered = control.enter();
-        let Listen { http, https, .. } = &live.settings.listen;
+        let entered = control.enter();
+        let Listen { http, https, admin, .. } = &live.settings.listen;
         let plain = http.iter().map(|&address| (address, None));
         let secured = https.iter().map(|https| (https.address, Some(https.clone())));
-        let open = |(address, https)| Ok(Listener { socket: listen(address)?, https });
-        let listeners = plain.chain(secured).map(open).collect::<Result<_, Error>>()?;
-        let admin = listen(live.settings.listen.admin)?;
-        drop(_entered);
-        Ok(Self { gateway, control, listeners, admin })
+        let mut open = |(address, https)| {
+            Ok::<_, Error>(Listener { address, socket: listen(address, &mut inherited)?, https })
+        };
+        let listeners = plain.chain(secured).map(&mut open).collect::<Result<_, _>>()?;
+        let admin = open((*admin, None))?;
+        drop(entered);
+        Ok(Self { gateway, control, listeners, admin, predecessor })
     }
 
     /// Where it listens for calls.
@@ -115,7 +161,7 @@ impl Server {
     /// # Errors
     /// Those of the system.
     pub fn admin_address(&self) -> io::Result<SocketAddr> {
-        self.admin.local_addr()
+        self.admin.socket.local_addr()
     }
 
     /// Serves until a signal ends it, `beside` running along. SIGHUP reads `config` again, where there is one.
@@ -123,7 +169,7 @@ impl Server {
     /// # Errors
     /// When a thread or signal handler cannot be had.
     pub fn run(self, config: Option<&Path>, beside: impl Future<Output = ()>) -> Result<(), Error> {
-        let Self { gateway, control, listeners, admin } = self;
+        let Self { gateway, control, listeners, admin, predecessor } = self;
         for listener in &listeners {
             let address = listener.socket.local_addr()?;
             match listener.https {
@@ -131,68 +177,56 @@ impl Server {
                 Some(_) => tracing::info!(https = %address, "listening"),
             }
         }
-        tracing::info!(admin = %admin.local_addr()?, "listening");
-        let (phase, phases) = watch::channel(Phase::Starting);
-        let (draining, drain) = watch::channel(false);
+        tracing::info!(admin = %admin.socket.local_addr()?, "listening");
         let open = Arc::new(OpenConnections::default());
-        let listeners = listeners
-            .into_iter()
-            .map(|listener| listener.try_map(TcpListener::into_std))
-            .collect::<io::Result<Vec<_>>>()?;
+        let sockets = Sockets {
+            listeners: listeners
+                .into_iter()
+                .map(|listener| listener.try_map(TcpListener::into_std))
+                .collect::<io::Result<_>>()?,
+            admin: admin.try_map(TcpListener::into_std)?,
+        };
         let result = control.block_on(async {
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let hangup = signal(SignalKind::hangup())?;
+            let signals = Signals::listen()?;
             gateway.live().peers.look_up().await;
             for number in 0..gateway.live().settings.listen.threads.get() {
-                let clone = |listener: &Listener<std::net::TcpListener>| {
-                    let socket = listener.socket.try_clone()?;
-                    Ok(Listener { socket, https: listener.https.clone() })
-                };
-                let listeners = listeners.iter().map(clone).collect::<io::Result<_>>()?;
-                let worker =
-                    Worker { gateway: gateway.clone(), listeners, open: open.clone(), drain: drain.clone() };
+                let duplicate = |listener: &Listener<_>| Ok((listener.duplicate()?, Accepting::begin(&open)));
+                let listeners = sockets.listeners.iter().map(duplicate).collect::<io::Result<_>>()?;
+                let worker = Worker { gateway: gateway.clone(), listeners };
                 thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
             }
-            drop(listeners);
-            phase.send_replace(Phase::Serving);
+            let admin = TcpListener::from_std(sockets.admin.duplicate()?.socket)?;
+            let ends = Ends { gateway: &gateway, open: &open, sockets, signals };
+            gateway.enter(Phase::Serving);
             tracing::info!("ready");
-            let mut interrupt = signal(SignalKind::interrupt())?;
-            let mut terminate = signal(SignalKind::terminate())?;
-            // The admin listener stays until the process ends, so that readiness can be seen to go.
-            let draining = async {
-                terminate.recv().await;
-                phase.send_replace(Phase::Draining);
-                draining.send_replace(true);
-                drained(&gateway, &open).await;
-            };
+            // With its number, for a service manager that knew the process before it as the service's.
+            let ready = [NotifyState::Ready, NotifyState::MainPid(std::process::id())];
+            if let Err(error) = sd_notify::notify(&ready) {
+                tracing::warn!(%error, "the service manager cannot be told");
+            }
+            if let Some(predecessor) = predecessor
+                && let Err(error) = predecessor.relieve().await
+            {
+                tracing::warn!(%error, "the process that handed its sockets over cannot be told");
+            }
             let ended = tokio::select! {
                 _ = interrupt.recv() => "at once",
-                () = draining => "drained",
-                served = admin::serve(admin, gateway.clone(), phases) => {
+                () = ends.wait() => "drained",
+                served = admin::serve(admin, gateway.clone()) => {
                     served?;
                     "for want of the admin listener"
                 }
-                reloads = reload_on_hangup(&gateway, config) => {
-                    reloads?;
-                    "for want of signals"
-                }
+                never = reload_on_hangup(&gateway, config, hangup) => match never {},
                 () = housekeeping(&gateway) => "for want of housekeeping",
                 () = async { beside.await; pending().await } => "for want of company",
             };
             tracing::info!(?ended, "stopped");
             Ok(())
         });
-        if let Some(log) = &gateway.live().access_log {
-            log.close();
-        }
+        gateway.close();
         result
-    }
-}
-
-/// Waits until no connection is left, or no longer than that may take.
-async fn drained(gateway: &Gateway, open: &OpenConnections) {
-    let within = gateway.live().settings.listen.drain_timeout;
-    tracing::info!(connections = open.count(), "draining");
-    if timeout(within, open.none()).await.is_err() {
-        tracing::warn!(connections = open.count(), "draining took too long; what is left is cut");
     }
 }
 
@@ -225,6 +259,7 @@ async fn housekeeping(gateway: &Gateway) {
         }
     };
     tokio::select! {
+        never = health::watch(gateway) => match never {},
         () = names => {}
         () = certificates => {}
         () = idle_users => {}

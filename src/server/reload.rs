@@ -1,8 +1,8 @@
 //! SIGHUP: another configuration, without another process.
 
-use std::{io, path::Path};
+use std::{convert::Infallible, path::Path};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 
 use crate::{
     config::{Listen, Settings},
@@ -10,8 +10,11 @@ use crate::{
 };
 
 /// Reads the configuration again whenever SIGHUP asks for it.
-pub(super) async fn reload_on_hangup(gateway: &Gateway, config: Option<&Path>) -> io::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
+pub(super) async fn reload_on_hangup(
+    gateway: &Gateway,
+    config: Option<&Path>,
+    mut hangup: Signal,
+) -> Infallible {
     loop {
         hangup.recv().await;
         let Some(config) = config else {

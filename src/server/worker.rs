@@ -12,7 +12,8 @@ use tokio::{
 };
 
 use super::{
-    connections::{OpenConnections, Place},
+    Phase,
+    connections::{Accepting, Place},
     listener::Listener,
 };
 use crate::{
@@ -27,9 +28,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// One thread with a runtime of its own: a request stays where its connection was accepted.
 pub(super) struct Worker {
     pub(super) gateway: Arc<Gateway>,
-    pub(super) listeners: Vec<Listener<std::net::TcpListener>>,
-    pub(super) open: Arc<OpenConnections>,
-    pub(super) drain: watch::Receiver<bool>,
+    pub(super) listeners: Vec<(Listener<std::net::TcpListener>, Accepting)>,
 }
 
 impl Worker {
@@ -46,6 +45,8 @@ impl Worker {
                 threads: 1,
                 // Room for the connection of every call in flight, so that none is closed only to be made again.
                 upstream_keepalive_pool_size: self.gateway.live().settings.listen.max_in_flight,
+                // The gateway itself says what may be tried again, and each peer is tried once.
+                max_retries: usize::MAX,
                 ..ServerConf::default()
             });
             let mut proxy = http_proxy(&conf, Handle(self.gateway.clone()));
@@ -56,12 +57,12 @@ impl Worker {
             let service = Service {
                 proxy: Arc::new(proxy),
                 gateway: self.gateway.clone(),
-                draining: self.drain.clone(),
+                never: watch::channel(false).1,
             };
-            for listener in self.listeners {
+            for (listener, accepting) in self.listeners {
                 match listener.try_map(TcpListener::from_std) {
                     Ok(listener) => {
-                        tokio::spawn(accept(listener, service.clone(), self.open.clone()));
+                        tokio::spawn(accept(listener, service.clone(), accepting));
                     }
                     Err(error) => tracing::error!(%error, "a worker cannot listen"),
                 }
@@ -72,16 +73,16 @@ impl Worker {
     }
 }
 
-async fn accept(mut listener: Listener<TcpListener>, service: Service, open: Arc<OpenConnections>) {
-    let mut draining = service.draining.clone();
+async fn accept(mut listener: Listener<TcpListener>, service: Service, accepting: Accepting) {
+    let mut phase = service.gateway.phase();
     loop {
         let accepted = tokio::select! {
             accepted = listener.socket.accept() => accepted,
-            _ = draining.wait_for(|draining| *draining) => return,
+            _ = phase.wait_for(|phase| *phase >= Phase::Retiring) => return,
         };
         match accepted {
             Ok((socket, client)) => {
-                if let Some(place) = Place::take(&open, &service.gateway) {
+                if let Some(place) = Place::take(&accepting.0, &service.gateway) {
                     let tls = listener.https.as_mut().map(|https| {
                         https.follow(&service.gateway.live().settings.listen);
                         https.server.clone()

@@ -3,16 +3,20 @@
 //! All series are made here, once, so that counting is an addition and no label ever takes a value
 //! that a caller chooses.
 
+use std::sync::Arc;
+
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
 
 use crate::{
+    config::HostPort,
     outcome::{Outcome, Record, UnlockResult},
     reason::Reason,
     telemetry::reading::{Distribution, Reading},
     tls::Expiring,
+    upstream::peer::Peer,
 };
 
 /// From a gateway that answers by itself in microseconds to a PHP that takes its time; seconds.
@@ -48,6 +52,7 @@ pub struct Metrics {
     config_reloads: [IntCounter; 2],
     config_last_reload_successful: IntGauge,
     certificate_expiry: IntGaugeVec,
+    upstream_healthy: IntGaugeVec,
     /// Calls admitted and not yet answered.
     pub in_flight: IntGauge,
     /// Client connections open.
@@ -133,6 +138,11 @@ impl Metrics {
                 "When a certificate that the gateway shows expires, by its file.",
                 &["certificate"],
             ),
+            upstream_healthy: make.gauges(
+                "upstream_healthy",
+                "Whether calls go to a peer: it passes its checks, if there are any, and could be connected to.",
+                &["peer"],
+            ),
             in_flight: make.gauge("in_flight", "Calls admitted and not yet answered."),
             connections: make.gauge("connections", "Client connections open."),
             access_log_dropped: make.counter(
@@ -157,6 +167,19 @@ impl Metrics {
         self.certificate_expiry.reset();
         for certificate in certificates {
             gauge(&self.certificate_expiry, &[&certificate.file]).set(certificate.at);
+        }
+    }
+
+    /// Forgets the peers that there were.
+    pub fn forget_peers(&self) {
+        self.upstream_healthy.reset();
+    }
+
+    /// Tells which peers are healthy: those of which one address at least is.
+    pub fn peers(&self, peers: Vec<(&HostPort, Vec<Arc<Peer>>)>) {
+        for (name, peers) in peers {
+            let is_healthy = peers.iter().any(|peer| peer.is_healthy());
+            gauge(&self.upstream_healthy, &[&name.to_string()]).set(i64::from(is_healthy));
         }
     }
 

@@ -1,16 +1,19 @@
-//! The peers' addresses, looked up in the background, and the next one's turn.
+//! The peers' addresses, looked up in the background, and which of them a call goes to.
 
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use tokio::{net::lookup_host, time::timeout};
 
+use super::peer::{Peer, Standing};
 use crate::config::HostPort;
 
 /// How often names are looked up again.
@@ -23,49 +26,67 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Peers {
     names: Vec<HostPort>,
-    /// Every address of every peer; requests take a copy of the handle and never wait for a look-up.
-    addresses: RwLock<Arc<[SocketAddr]>>,
+    /// Requests take a copy of the handle and never wait for a look-up.
+    known: ArcSwap<Known>,
     turn: AtomicUsize,
+}
+
+/// What the names were last found to be.
+#[derive(Debug)]
+struct Known {
+    /// For each name in order.
+    by_name: Vec<Vec<Arc<Peer>>>,
+    /// All of them, each once.
+    all: Vec<Arc<Peer>>,
+}
+
+impl Known {
+    /// Peers that were known before stay the same.
+    fn new(addresses: Vec<Vec<SocketAddr>>, before: &[Arc<Peer>]) -> Self {
+        let mut all: Vec<Arc<Peer>> = Vec::new();
+        let mut peer = |address: SocketAddr| {
+            let is_it = |peer: &&Arc<Peer>| peer.address() == address;
+            if let Some(peer) = all.iter().find(is_it) {
+                return peer.clone();
+            }
+            let peer = before.iter().find(is_it).cloned().unwrap_or_else(|| Arc::new(Peer::new(address)));
+            all.push(peer.clone());
+            peer
+        };
+        let by_name =
+            addresses.into_iter().map(|addresses| addresses.into_iter().map(&mut peer).collect()).collect();
+        Self { by_name, all }
+    }
 }
 
 impl Peers {
     /// Peers whose names have not been looked up yet; those written as addresses need not be.
     pub fn new(names: &[HostPort]) -> Self {
         let literal = |peer: &HostPort| Some(SocketAddr::new(peer.host.parse::<IpAddr>().ok()?, peer.port));
+        let addresses = names.iter().map(|name| literal(name).into_iter().collect()).collect();
         Self {
-            addresses: RwLock::new(names.iter().filter_map(literal).collect()),
             names: names.to_vec(),
+            known: ArcSwap::from_pointee(Known::new(addresses, &[])),
             turn: AtomicUsize::new(0),
         }
     }
 
     /// Looks every name up. A name that cannot be looked up keeps the addresses it had.
     pub async fn look_up(&self) {
-        let known = self.addresses();
-        let mut addresses = Vec::with_capacity(known.len());
-        let mut is_partial = false;
-        for peer in &self.names {
-            match timeout(LOOKUP_TIMEOUT, lookup_host((peer.host.as_str(), peer.port))).await {
-                Ok(Ok(found)) => addresses.extend(found),
-                Ok(Err(error)) => {
-                    tracing::warn!(%peer, %error, "the peer's name does not resolve");
-                    is_partial = true;
-                }
-                Err(_) => {
-                    tracing::warn!(%peer, "looking up the peer's name took too long");
-                    is_partial = true;
-                }
-            }
+        let known = self.known.load_full();
+        let found = join_all(self.names.iter().map(look_up)).await;
+        let addresses = found.into_iter().zip(&known.by_name).map(|(found, known)| {
+            let mut addresses = found.unwrap_or_else(|| known.iter().map(|peer| peer.address()).collect());
+            addresses.sort_unstable();
+            addresses.dedup();
+            addresses
+        });
+        let found = Known::new(addresses.collect(), &known.all);
+        let addresses = |known: &Known| known.all.iter().map(|peer| peer.address()).collect::<Vec<_>>();
+        if addresses(&found) != addresses(&known) {
+            tracing::info!(addresses = ?addresses(&found), "peers");
         }
-        if is_partial {
-            addresses.extend(known.iter().copied());
-        }
-        addresses.sort_unstable();
-        addresses.dedup();
-        if *addresses != *known {
-            tracing::info!(?addresses, "peers");
-            *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses.into();
-        }
+        self.known.store(Arc::new(found));
     }
 
     /// Whether every peer is written as an address.
@@ -73,57 +94,173 @@ impl Peers {
         self.names.iter().all(|peer| peer.host.parse::<IpAddr>().is_ok())
     }
 
-    /// The order in which one call may try the peers: all of them once, each call beginning one further.
+    /// What one call may try: every usable peer once.
     pub fn turns(&self) -> Turns {
-        let addresses = self.addresses();
-        let first = self.turn.fetch_add(1, Ordering::Relaxed);
-        Turns { left: addresses.len(), next: first, addresses }
+        let known = self.known.load_full();
+        Turns { known, start: self.turn.fetch_add(1, Ordering::Relaxed), current: None, tried: Vec::new() }
     }
 
-    fn addresses(&self) -> Arc<[SocketAddr]> {
-        self.addresses.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Every address of every peer.
+    pub fn all(&self) -> Vec<Arc<Peer>> {
+        self.known.load().all.clone()
+    }
+
+    /// Each name with what it was found to be.
+    pub fn by_name(&self) -> Vec<(&HostPort, Vec<Arc<Peer>>)> {
+        self.names.iter().zip(self.known.load().by_name.iter().cloned()).collect()
+    }
+}
+
+async fn look_up(peer: &HostPort) -> Option<Vec<SocketAddr>> {
+    match timeout(LOOKUP_TIMEOUT, lookup_host((peer.host.as_str(), peer.port))).await {
+        Ok(Ok(found)) => Some(found.collect()),
+        Ok(Err(error)) => {
+            tracing::warn!(%peer, %error, "the peer's name does not resolve");
+            None
+        }
+        Err(_) => {
+            tracing::warn!(%peer, "looking up the peer's name took too long");
+            None
+        }
     }
 }
 
 /// The peers that one call has not tried yet.
 #[derive(Debug)]
 pub struct Turns {
-    addresses: Arc<[SocketAddr]>,
-    next: usize,
-    left: usize,
+    known: Arc<Known>,
+    /// Where to begin among peers that are equally busy.
+    start: usize,
+    current: Option<usize>,
+    tried: Vec<usize>,
 }
 
 impl Turns {
-    /// Whether none is left.
+    /// Whether none is left that may be tried.
     pub fn is_empty(&self) -> bool {
-        self.left == 0
+        let now = Instant::now();
+        !self.left().any(|(_, peer)| peer.standing(now) != Standing::Unfit)
+    }
+
+    /// The next to try: the least busy of those that nothing speaks against; where there is none, the least busy
+    /// of those that the last connect failed to.
+    pub fn next(&mut self, now: Instant) -> Option<Turn> {
+        self.tried.extend(self.current.take());
+        let place = loop {
+            let standing = |peer: &Peer| match peer.standing(now) {
+                Standing::Open | Standing::Due => Some(false),
+                Standing::Ejected => Some(true),
+                Standing::Unfit => None,
+            };
+            let usable =
+                self.left().filter_map(|(place, peer)| Some((standing(peer)?, peer.in_flight(), place)));
+            let (is_ejected, _, place) = usable.min_by_key(|&(is_ejected, busy, _)| (is_ejected, busy))?;
+            let peer = &self.known.all[place];
+            // Another call may have been faster to try a peer that it was time to try.
+            if is_ejected || peer.standing(now) != Standing::Due || peer.claim(now) {
+                break place;
+            }
+        };
+        self.current = Some(place);
+        let peer = self.known.all[place].clone();
+        peer.begin();
+        Some(Turn(peer))
+    }
+
+    fn left(&self) -> impl Iterator<Item = (usize, &Peer)> {
+        let peers = &self.known.all;
+        let places = (0..peers.len()).map(|step| self.start.wrapping_add(step) % peers.len());
+        let is_left = |place: &usize| self.current != Some(*place) && !self.tried.contains(place);
+        places.filter(is_left).map(|place| (place, &*peers[place]))
     }
 }
 
-impl Iterator for Turns {
-    type Item = SocketAddr;
+/// A call's turn at a peer, which ends when it is dropped.
+#[derive(Debug)]
+pub struct Turn(Arc<Peer>);
 
-    fn next(&mut self) -> Option<SocketAddr> {
-        self.left = self.left.checked_sub(1)?;
-        let address = self.addresses[self.next % self.addresses.len()];
-        self.next = self.next.wrapping_add(1);
-        Some(address)
+impl Turn {
+    /// The peer.
+    pub fn peer(&self) -> &Peer {
+        &self.0
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
+
+    fn peers() -> Peers {
+        let names = ["192.0.2.1:80", "192.0.2.2:80", "[2001:db8::1]:80"];
+        Peers::new(&names.map(|peer| HostPort::parse(peer).unwrap()))
+    }
+
+    fn addresses(mut turns: Turns) -> Vec<SocketAddr> {
+        let mut next = || Some(turns.next(Instant::now())?.peer().address());
+        std::iter::from_fn(&mut next).collect()
+    }
 
     #[test]
     fn each_call_tries_every_peer_once_and_begins_one_further() {
-        let peers =
-            Peers::new(&["192.0.2.1:80", "[2001:db8::1]:80"].map(|peer| HostPort::parse(peer).unwrap()));
-        let first: Vec<_> = peers.turns().collect();
-        let second: Vec<_> = peers.turns().collect();
-        assert_eq!(first.len(), 2);
-        assert_eq!((first[0], first[1]), (second[1], second[0]));
+        let peers = peers();
+        let (first, second) = (addresses(peers.turns()), addresses(peers.turns()));
+        assert_eq!(first.len(), 3);
+        assert_eq!(&first[1..], &second[..2]);
+        assert_eq!(first[0], second[2]);
         assert!(Peers::new(&[HostPort::parse("n4n.invalid:80").unwrap()]).turns().is_empty());
+    }
+
+    #[test]
+    fn a_call_goes_to_the_least_busy_peer() {
+        let (peers, now) = (peers(), Instant::now());
+        let take = || peers.turns().next(now).unwrap();
+        let mut held = [take(), take(), take()];
+        held.sort_by_key(|turn| turn.peer().address());
+        let [first, second, third] = held;
+        let idle = second.peer().address();
+        drop(second);
+        for _ in 0..5 {
+            assert_eq!(take().peer().address(), idle);
+        }
+        drop((first, third));
+        assert!(peers.all().iter().all(|peer| peer.in_flight() == 0));
+    }
+
+    #[test]
+    fn a_peer_whose_connect_failed_comes_last_and_the_last_one_stays() {
+        let (peers, now) = (peers(), Instant::now());
+        let all = peers.all();
+        all[1].eject(now);
+        for _ in 0..6 {
+            let order = addresses(peers.turns());
+            assert_eq!((order.len(), order[2]), (3, all[1].address()));
+        }
+        all[0].eject(now);
+        all[2].eject(now);
+        assert_eq!(addresses(peers.turns()).len(), 3);
+        assert!(!peers.turns().is_empty());
+    }
+
+    #[test]
+    fn an_unfit_peer_gets_no_call() {
+        let (peers, one) = (peers(), NonZeroU32::MIN);
+        let all = peers.all();
+        all[1].checked(Err("status 500".into()), one, one);
+        for _ in 0..6 {
+            assert!(!addresses(peers.turns()).contains(&all[1].address()));
+        }
+        all[0].checked(Err("status 500".into()), one, one);
+        all[2].checked(Err("status 500".into()), one, one);
+        assert!(peers.turns().is_empty());
+        assert!(peers.turns().next(Instant::now()).is_none());
     }
 
     #[tokio::test]
@@ -131,10 +268,14 @@ mod tests {
         let peers = Peers::new(&["localhost:80", "192.0.2.1:80"].map(|peer| HostPort::parse(peer).unwrap()));
         assert!(!peers.are_literal());
         peers.look_up().await;
-        let known: Vec<_> = peers.turns().collect();
+        let known = addresses(peers.turns());
         assert!(known.iter().any(|address| address.ip().is_loopback()), "{known:?}");
-        let unknown = Peers { names: vec![HostPort::parse("n4n.invalid:80").unwrap()], ..peers };
+        let before = peers.all();
+        peers.look_up().await;
+        assert!(before.iter().zip(peers.all()).all(|(before, now)| Arc::ptr_eq(before, &now)));
+        let unknown =
+            Peers { names: ["n4n.invalid:80"; 2].map(|peer| HostPort::parse(peer).unwrap()).into(), ..peers };
         unknown.look_up().await;
-        assert_eq!(unknown.turns().count(), known.len());
+        assert_eq!(unknown.all().len(), known.len());
     }
 }

@@ -1,20 +1,6 @@
 //! Nobody gets in who does not belong: networks, keys, and quotas that no stranger can spend.
 
-use std::io::Write;
-use std::process::Stdio;
-
-use crate::harness::{API_KEY, Call, Gateway, GatewayBuilder, Upstream, binary};
-
-/// The configuration line that `hash-key` prints for a key.
-fn key_line(key: &str) -> String {
-    let mut child = binary().arg("hash-key").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(format!("{key}\n").as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success());
-    let line = String::from_utf8(output.stdout).unwrap();
-    assert!(!line.contains(key));
-    line
-}
+use crate::harness::{API_KEY, Call, Gateway, GatewayBuilder, Upstream, key_line, secret_key};
 
 fn with_listed_user(upstream: &Upstream, more: &str) -> GatewayBuilder {
     let user = format!("[[users]]\nname = \"listed\"\n{}{more}", key_line(API_KEY));
@@ -24,12 +10,13 @@ fn with_listed_user(upstream: &Upstream, more: &str) -> GatewayBuilder {
 #[test]
 fn a_listed_user_is_known_by_its_key_and_an_unlisted_one_where_that_is_wanted() {
     let upstream = Upstream::start();
+    let another = &secret_key("another");
     for (unlisted, user, key, code) in [
         ("forward", "listed", API_KEY, "ok"),
-        ("forward", "listed", "another", "credential_unknown"),
-        ("forward", "stranger", "another", "ok"),
+        ("forward", "listed", another, "credential_unknown"),
+        ("forward", "stranger", another, "ok"),
         ("reject", "listed", API_KEY, "ok"),
-        ("reject", "listed", "another", "credential_unknown"),
+        ("reject", "listed", another, "credential_unknown"),
         ("reject", "stranger", API_KEY, "credential_unknown"),
     ] {
         let gateway = with_listed_user(&upstream, "")
@@ -58,7 +45,7 @@ fn an_unknown_user_and_a_wrong_key_are_answered_alike() {
     let upstream = Upstream::start();
     let gateway = with_listed_user(&upstream, "").set("access", "unlisted_users = \"reject\"").start();
     let shown = |user: &str| {
-        let answer = gateway.call(&Call::unlock().user(user).set("api-key", "wrong"));
+        let answer = gateway.call(&Call::unlock().user(user).set("api-key", &secret_key("wrong")));
         let id = answer.one("x-request-id").to_owned();
         let date = answer.one("Date").to_owned();
         answer.raw.escape_ascii().to_string().replace(&id, "ID").replace(&date, "DATE")
@@ -71,12 +58,13 @@ fn a_victims_quota_cannot_be_spent_by_those_who_only_know_its_name() {
     let upstream = Upstream::start();
     let quota = "quota = { requests = 1, per = \"1h\", burst = 20 }";
     let gateway = with_listed_user(&upstream, quota).start();
+    let guessed = secret_key("guessed");
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 let mut wire = gateway.connect();
                 for _ in 0..2500 {
-                    let answer = wire.call(&Call::unlock().user("listed").set("api-key", "guessed"));
+                    let answer = wire.call(&Call::unlock().user("listed").set("api-key", &guessed));
                     assert_eq!(answer.code(), "credential_unknown");
                 }
             });

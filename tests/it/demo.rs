@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Stdio};
 use std::time::Instant;
 
-use crate::harness::{Call, DEADLINE, Gateway, Lines, Metrics, binary, tool};
+use crate::harness::{Call, DEADLINE, Gateway, Lines, Metrics, binary, secret_key, tool};
 
 /// A command of the binary's that runs until it is dropped.
 struct Running {
@@ -78,7 +78,7 @@ fn the_stand_in_unlocks_the_documented_customer() {
     let gateway = Gateway::before(address).start();
     let answer = gateway.call(&Call::unlock());
     assert_eq!((answer.status(), answer.text()), (200, "true"));
-    let answer = gateway.call(&Call::unlock().set("api-key", "another"));
+    let answer = gateway.call(&Call::unlock().set("api-key", &secret_key("another")));
     assert!((400..500).contains(&answer.status()), "{answer:?}");
     assert_ne!(answer.text(), "true");
 }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::harness::{API_KEY, Call, Gateway, Upstream, binary};
+use crate::harness::{Call, Gateway, Upstream, assert_unseen, binary};
 
 fn explain(gateway: &Gateway, request: &[u8], more: &[&str]) -> String {
     let mut child = binary()
@@ -20,7 +20,7 @@ fn explain(gateway: &Gateway, request: &[u8], more: &[&str]) -> String {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(!text.contains(API_KEY), "{text}");
+    assert_unseen("explain", &text);
     text
 }
 

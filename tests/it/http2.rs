@@ -3,37 +3,10 @@
 use http::{HeaderMap, HeaderValue, Request};
 
 use crate::harness::{
-    API_KEY, API_USERNAME, Authority, Gate, Gateway, Http2, Http2Answer, Reply, Signal, TlsClient, Upstream,
-    VALID, tool,
+    API_KEY, API_USERNAME, Gate, Http2, Http2Answer, NAME, Reply, Secured, Signal, Upstream, tool,
 };
 
-const NAME: &str = "gateway.test";
 const BODY: &[u8] = b"customer_id=191";
-
-/// A gateway with a TLS listener, its authority and its files.
-struct Secured {
-    gateway: Gateway,
-    authority: Authority,
-    folder: tempfile::TempDir,
-}
-
-impl Secured {
-    fn before(upstream: &Upstream, listen: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let authority = Authority::new();
-        authority.issue(&[NAME], VALID).write(folder.path(), "a");
-        let path = folder.path().display();
-        let https = format!(
-            "https = [{{ address = \"127.0.0.1:0\", certificate = \"{path}/a.pem\", key = \"{path}/a.key\" }}]"
-        );
-        let gateway = Gateway::before(upstream.address()).set("listen", &https).set("listen", listen).start();
-        Self { gateway, authority, folder }
-    }
-
-    fn connect(&self) -> Http2 {
-        Http2::connect(&TlsClient::trusting(&self.authority, None), self.gateway.https(), NAME)
-    }
-}
 
 fn unlock() -> http::request::Builder {
     Http2::unlock(NAME)

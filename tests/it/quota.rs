@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{API_KEY, Call, DEADLINE, Gateway, Message, Upstream, Wire, refusing_address};
+use crate::harness::{
+    API_KEY, Call, DEADLINE, Gateway, Message, Upstream, Wire, refusing_address, secret_key,
+};
 
 /// A quota that gives nothing back while a test runs.
 const TWENTY_ONCE: &str = "requests = 1\nper = \"1h\"\nburst = 20";
@@ -177,7 +179,7 @@ fn a_user_is_the_same_user_with_another_key() {
     let upstream = Upstream::start();
     let gateway = Gateway::before(upstream.address()).set("quota", TWENTY_ONCE).start();
     let mut wire = gateway.connect();
-    let call = |number: usize| Call::unlock().set("api-key", &format!("key-{number}"));
+    let call = |number: usize| Call::unlock().set("api-key", &secret_key(&number.to_string()));
     assert_eq!((0..25).filter(|number| judged(&mut wire, &call(*number)).0.passed).count(), 20);
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
-use crate::harness::{API_KEY, API_USERNAME, Call, Gateway, GatewayBuilder, Signal, Upstream, binary};
+use crate::harness::{API_USERNAME, Call, Gateway, GatewayBuilder, Signal, Upstream, assert_unseen, binary};
 
 fn recording(upstream: &Upstream, file: &Path) -> GatewayBuilder {
     Gateway::before(upstream.address())
@@ -15,7 +15,7 @@ fn recording(upstream: &Upstream, file: &Path) -> GatewayBuilder {
 
 fn records(file: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap();
-    assert!(!text.contains(API_KEY));
+    assert_unseen("the trail", &text);
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -72,7 +72,7 @@ fn nothing_is_forwarded_that_cannot_be_recorded() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("audit.jsonl");
     // The process may write no file beyond a few records' length.
-    let gateway = recording(&upstream, &file).start_limited("trap '' XFSZ && ulimit -f 2");
+    let gateway = recording(&upstream, &file).start_limited("ulimit -f 2");
     let mut wire = gateway.connect();
     let answers: Vec<_> = (0..40).map(|_| wire.call(&Call::unlock())).collect();
     let forwarded = answers.iter().filter(|answer| answer.status() == 200).count();

@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::{NonZeroU32, NonZeroUsize},
-    path::Path,
+    path::{Path, PathBuf},
     thread,
 };
 
@@ -72,6 +72,7 @@ pub(super) fn listen(
         max_in_flight: count(&mut table, "max_in_flight", 1_000, faults),
         idle_timeout: period(&mut table, "idle_timeout", seconds(60), faults),
         drain_timeout: period(&mut table, "drain_timeout", seconds(30), faults),
+        upgrade_socket: upgrade_socket(&mut table, folder, faults),
     };
     let trusted_proxies = table.or("trusted_proxies", Vec::new(), faults);
     table.close(faults);
@@ -94,4 +95,19 @@ fn admin_hosts(table: &mut Table<'_>, faults: &mut Faults<'_>) -> Vec<String> {
         );
     }
     hosts
+}
+
+/// The longest path that a Unix socket can have (`sockaddr_un`).
+const LONGEST_SOCKET: usize = 107;
+
+fn upgrade_socket(table: &mut Table<'_>, folder: &Path, faults: &mut Faults<'_>) -> Option<PathBuf> {
+    let written: String = table.optional("upgrade_socket", faults)?;
+    let path = folder.join(&written);
+    let is_too_long = path.as_os_str().len() > LONGEST_SOCKET;
+    if written.is_empty() || is_too_long {
+        let reason = if written.is_empty() { "is empty" } else { "is too long for a Unix socket" };
+        let mend = "write a short path, in a folder that only the service's user can enter";
+        faults.add(table.span("upgrade_socket"), table.place("upgrade_socket"), reason, mend);
+    }
+    Some(path)
 }

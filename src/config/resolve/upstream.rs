@@ -1,10 +1,12 @@
 //! `[upstream]`.
 
-use std::path::Path;
+use std::{num::NonZeroU32, path::Path};
+
+use http::{Method, StatusCode};
 
 use super::{period, seconds};
 use crate::{
-    config::{HostPort, Upstream, fault::Faults, table::Table, tls},
+    config::{HealthCheck, HostPort, Upstream, fault::Faults, table::Table, tls},
     policy,
     tls::Name,
 };
@@ -34,6 +36,50 @@ pub(super) fn upstream(mut table: Table<'_>, folder: &Path, faults: &mut Faults<
         faults.add(table.span("host"), table.place("host"), reason, mend);
     }
     let tls = table.table("tls", faults).and_then(|table| tls::upstream(table, name, folder, faults));
+    let health_check = table.table("health_check", faults).map(|table| health_check(table, faults));
     table.close(faults);
-    Some(Upstream { peers: peers?, host: host?, tls, connect_timeout, response_timeout, idle_timeout })
+    Some(Upstream {
+        peers: peers?,
+        host: host?,
+        tls,
+        health_check,
+        connect_timeout,
+        response_timeout,
+        idle_timeout,
+    })
+}
+
+/// The statuses that show a peer to be alive, whatever it thinks of who asks.
+const ALIVE: [StatusCode; 6] = [
+    StatusCode::OK,
+    StatusCode::MOVED_PERMANENTLY,
+    StatusCode::FOUND,
+    StatusCode::UNAUTHORIZED,
+    StatusCode::FORBIDDEN,
+    StatusCode::NOT_FOUND,
+];
+
+fn health_check(mut table: Table<'_>, faults: &mut Faults<'_>) -> HealthCheck {
+    let path = table.or("path", "/".to_owned(), faults);
+    if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        let mend = "write a path such as \"/\" or \"/health?full=1\", percent-encoded where need be";
+        faults.add(table.span("path"), table.place("path"), "is no path", mend);
+    }
+    let expect = table.or("expect", ALIVE.to_vec(), faults);
+    if expect.is_empty() {
+        let mend = "name the statuses of a healthy peer";
+        faults.add(table.span("expect"), table.place("expect"), "is empty: no peer could be healthy", mend);
+    }
+    let default = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+    let check = HealthCheck {
+        method: table.or("method", Method::GET, faults),
+        path,
+        expect,
+        every: period(&mut table, "every", seconds(5), faults),
+        timeout: period(&mut table, "timeout", seconds(1), faults),
+        rise: table.or("rise", default(2), faults),
+        fall: table.or("fall", default(3), faults),
+    };
+    table.close(faults);
+    check
 }

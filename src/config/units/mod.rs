@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr, num::NonZeroU32, time::Duration};
 
+use http::{Method, StatusCode};
 use ipnet::IpNet;
 use toml::de::DeValue;
 
@@ -84,6 +85,31 @@ impl Value for NonZeroU32 {
                 .and_then(|number| u32::try_from(number).ok())
                 .and_then(Self::new)
                 .ok_or_else(|| Some("is too large".into())),
+        }
+    }
+}
+
+impl Value for StatusCode {
+    const EXPECTED: &'static str = "statuses such as 200 or 302, without quotes, from 200 to 599";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        let integer = value.as_integer().ok_or(None)?;
+        let status = u16::from_str_radix(integer.as_str(), integer.radix()).ok();
+        let status = status.filter(|status| (200..=599).contains(status));
+        let status = status.and_then(|status| Self::from_u16(status).ok());
+        status.ok_or_else(|| Some("is no status of a final answer".into()))
+    }
+}
+
+impl Value for Method {
+    const EXPECTED: &'static str = "\"GET\", \"HEAD\" or \"OPTIONS\"";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        match value.as_str().ok_or(None)? {
+            "GET" => Ok(Self::GET),
+            "HEAD" => Ok(Self::HEAD),
+            "OPTIONS" => Ok(Self::OPTIONS),
+            _ => Err(Some("is no method that changes nothing".into())),
         }
     }
 }

@@ -21,7 +21,7 @@
 //! or `bare` for the 400 that Pingora answers by itself. `25* true …` wants it 25 times. The last one also
 //! says whether the connection is then `kept` or `closed`.
 
-use crate::harness::{API_KEY, API_USERNAME, Call};
+use crate::harness::{API_KEY, API_USERNAME, Call, secret_key};
 
 /// What one client sends on one connection, and what it must get.
 pub(super) struct Case {
@@ -167,6 +167,7 @@ fn named(name: &str) -> Vec<u8> {
     let form = "Content-Type: application/x-www-form-urlencoded";
     match name {
         "key" => API_KEY.into(),
+        "other-key" => secret_key("other").into(),
         "credentials" => credentials.into(),
         "form" => form.into(),
         "caller" => format!("Host: gateway.test\r\n{credentials}\r\n{form}").into(),

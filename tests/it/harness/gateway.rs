@@ -1,9 +1,11 @@
 //! The gateway as operators run it: a process with a configuration file.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -11,6 +13,7 @@ use tempfile::TempDir;
 
 use super::lines::Lines;
 use super::metrics::Metrics;
+use super::secrets::assert_unseen_with;
 use super::{Call, DEADLINE, Message, Wire, binary};
 
 /// How long after its answer a call may still be uncounted.
@@ -64,28 +67,12 @@ impl GatewayBuilder {
     }
 
     fn start_as(self, mut command: Command) -> Gateway {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let config = folder.path().join("gateway.toml");
         std::fs::write(&config, self.file()).unwrap();
-        let mut child = command
-            .arg("run")
-            .arg("--config")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = Lines::of(child.stdout.take().unwrap());
-        let stderr = Lines::of(child.stderr.take().unwrap());
-        // From here on a panic ends the child too.
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut gateway = Gateway { child, stdout, stderr, http: nowhere, admin: nowhere, folder };
-        gateway.stderr.wait_for("line saying ready", |lines| {
-            lines.iter().any(|line| line.split_whitespace().any(|word| word == "ready")).then_some(())
-        });
-        gateway.http = gateway.listener("http");
-        gateway.admin = gateway.listener("admin");
+        command.arg("run").arg("--config").arg(&config);
+        let mut gateway = Gateway::spawn(&mut command, folder);
+        gateway.wait_ready();
         gateway
     }
 }
@@ -97,7 +84,7 @@ pub(crate) struct Gateway {
     stderr: Lines,
     http: SocketAddr,
     admin: SocketAddr,
-    folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 /// What an operator may send to the process.
@@ -106,6 +93,7 @@ pub(crate) enum Signal {
     Terminate,
     Interrupt,
     Hangup,
+    Quit,
     Kill,
 }
 
@@ -121,6 +109,39 @@ impl Gateway {
         GatewayBuilder { sections: BTreeMap::new(), tail: String::new() }
             .set("listen", "http = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"")
             .set("upstream", &format!("peers = {peers:?}"))
+    }
+
+    fn spawn(command: &mut Command, folder: Arc<TempDir>) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stdout = Lines::of(child.stdout.take().unwrap());
+        let stderr = Lines::of(child.stderr.take().unwrap());
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        // From here on a panic ends the child too.
+        Self { child, stdout, stderr, http: nowhere, admin: nowhere, folder }
+    }
+
+    /// Starts a process that waits to take over from this one, with the configuration file as it is now.
+    pub(crate) fn successor(&self) -> Self {
+        let mut command = binary();
+        command.arg("run").arg("--upgrade").arg("--config").arg(self.config());
+        let successor = Self::spawn(&mut command, Arc::clone(&self.folder));
+        successor.wait_for_line("waiting for the running process");
+        successor
+    }
+
+    /// Waits until the process serves.
+    pub(crate) fn wait_ready(&mut self) {
+        self.stderr.wait_for("line saying ready", |lines| {
+            lines.iter().any(|line| line.split_whitespace().any(|word| word == "ready")).then_some(())
+        });
+        self.http = self.listener("http");
+        self.admin = self.listener("admin");
+    }
+
+    /// Waits for a line on standard error that holds these words.
+    pub(crate) fn wait_for_line(&self, words: &str) {
+        self.stderr.wait_for(words, |lines| lines.iter().any(|line| line.contains(words)).then_some(()));
     }
 
     fn listener(&self, kind: &str) -> SocketAddr {
@@ -238,6 +259,7 @@ impl Gateway {
             Signal::Terminate => "TERM",
             Signal::Interrupt => "INT",
             Signal::Hangup => "HUP",
+            Signal::Quit => "QUIT",
             Signal::Kill => "KILL",
         };
         let sent =
@@ -255,6 +277,16 @@ impl Gateway {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// How many file descriptors it has.
+    pub(crate) fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().count()
+    }
+
     /// Resident memory, in bytes.
     pub(crate) fn resident_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
@@ -265,10 +297,55 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        let is_failed = std::thread::panicking();
+        let shown = if is_failed || !self.is_running() { Vec::new() } else { self.shown() };
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if std::thread::panicking() {
+        if is_failed {
             eprintln!("the gateway's standard error:\n{}", self.stderr.all().join("\n"));
+        } else if self.stdout.wait_end() && self.stderr.wait_end() {
+            self.assert_kept_secrets(shown);
+        }
+    }
+}
+
+/// Whatever a test is about, at its end no key has come out of the gateway.
+impl Gateway {
+    /// What the admin listener shows, where there is one that answers.
+    pub(super) fn shown(&self) -> Vec<(&'static str, String)> {
+        let metrics = self.admin("/metrics").map(|(_, page)| ("/metrics", page)).ok();
+        let events = self.first_event().map(|event| ("/events", event)).ok();
+        metrics.into_iter().chain(events).collect()
+    }
+
+    fn first_event(&self) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&self.admin, COUNTED_WITHIN)?;
+        stream.set_read_timeout(Some(COUNTED_WITHIN))?;
+        write!(stream, "GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", self.admin)?;
+        let (mut event, mut lines) = (String::new(), BufReader::new(stream));
+        while !event.ends_with("\n\n") && lines.read_line(&mut event)? > 0 {}
+        Ok(event)
+    }
+
+    /// The files it writes: those beside the configuration, and the logs that this names elsewhere.
+    pub(super) fn written(&self) -> Vec<PathBuf> {
+        let named = regex::Regex::new(r#"(?m)^(?:audit|access) *= *"(/[^"]+)""#).unwrap();
+        let config = std::fs::read_to_string(self.config()).unwrap();
+        let elsewhere = named.captures_iter(&config).map(|log| PathBuf::from(&log[1])).collect::<Vec<_>>();
+        let beside = std::fs::read_dir(self.folder.path()).unwrap().map(|file| file.unwrap().path());
+        let files = beside.filter(|file| *file != self.config()).chain(elsewhere);
+        files.filter(|file| file.is_file()).collect()
+    }
+
+    fn assert_kept_secrets(&self, shown: Vec<(&str, String)>) {
+        let config = std::fs::read_to_string(self.config()).unwrap();
+        for (page, text) in shown {
+            assert_unseen_with(page, text, &config);
+        }
+        assert_unseen_with("standard output", self.stdout.all().join("\n"), &config);
+        assert_unseen_with("standard error", self.stderr.all().join("\n"), &config);
+        for file in self.written() {
+            assert_unseen_with(&file.display().to_string(), std::fs::read(&file).unwrap(), &config);
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{self, Read};
 
+use super::assert_unseen;
+
 /// Why no message could be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
@@ -121,7 +123,11 @@ impl<R: Read> MessageReader<R> {
             Framing::Length(length) => self.exactly(length)?,
             Framing::None => self.rest()?,
         };
-        Ok(self.message(start_line, fields, body))
+        let answer = self.message(start_line, fields, body);
+        if answer.all("Content-Type").contains(&"application/problem+json") {
+            assert_unseen("a problem document", &answer.raw);
+        }
+        Ok(answer)
     }
 
     /// The next answer, to a HEAD.

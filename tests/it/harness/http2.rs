@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::{API_KEY, API_USERNAME, DEADLINE, TlsClient};
+use super::{API_KEY, API_USERNAME, DEADLINE, TlsClient, assert_unseen};
 
 /// One connection.
 pub(crate) struct Http2 {
@@ -89,6 +89,9 @@ impl Http2 {
             timeout(DEADLINE, async {
                 let (head, body) = exchange.answer.await?.into_parts();
                 let body = whole(body).await?;
+                if head.headers.get("content-type").is_some_and(|kind| kind == "application/problem+json") {
+                    assert_unseen("a problem document", format!("{:?}{body}", head.headers));
+                }
                 Ok(Http2Answer { status: head.status.as_u16(), headers: head.headers, body })
             })
             .await

@@ -1,5 +1,6 @@
 //! Where the programs that the tests run are found; a missing one fails the test and says the mend.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -11,6 +12,17 @@ pub(crate) fn package_root() -> &'static Path {
 /// The binary under test.
 pub(crate) fn binary() -> Command {
     Command::new(env!("CARGO_BIN_EXE_n4n-gateway"))
+}
+
+/// The configuration line that `hash-key` prints for a key.
+pub(crate) fn key_line(key: &str) -> String {
+    let mut child = binary().arg("hash-key").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(format!("{key}\n").as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let line = String::from_utf8(output.stdout).unwrap();
+    assert!(!line.contains(key));
+    line
 }
 
 /// The folder of Python's and Node's packages: `target/test-tools`, or N4N_TEST_TOOLS.

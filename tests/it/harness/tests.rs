@@ -1,7 +1,9 @@
 //! The harness itself: what it claims to read and record, it does.
 
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
+use super::secrets::{base64, digest_in, key_in};
 use super::*;
 
 fn read_request(bytes: &str) -> Result<Message, Broken> {
@@ -124,4 +126,43 @@ fn metrics_are_summed_over_the_series_that_match() {
     }
     assert!(metrics.has("a{y=\"3\"}") && !metrics.has("a{y=\"4\"}"));
     assert_eq!(metrics.count(), 4);
+}
+
+#[test]
+fn a_secret_is_seen_in_every_form() {
+    let digest = "4f1ae6ee4ab0e1b8b5a2b4ba8f2a2c62".repeat(2);
+    let of_key: String = Sha256::digest(API_KEY).iter().map(|byte| format!("{byte:02X}")).collect();
+    for (case, text) in [
+        ("plain", API_KEY.to_owned()),
+        ("cut off", API_KEY[..16].to_owned()),
+        ("of another user", secret_key("other")),
+        ("upper case", API_KEY.to_uppercase()),
+        ("percent-encoded", API_KEY.bytes().map(|byte| format!("%{byte:02X}")).collect()),
+        ("hexadecimal", API_KEY.bytes().map(|byte| format!("{byte:02x}")).collect()),
+        ("a byte string's Debug", format!("{:?}", API_KEY.as_bytes())),
+        ("base64", base64(API_KEY.as_bytes())),
+        ("base64 behind a name", base64(format!("n4n_admin:{API_KEY}").as_bytes())),
+        ("base64 behind another", base64(format!("ada:ada:{API_KEY}").as_bytes())),
+        ("a digest", of_key),
+        ("a configured digest", digest.clone()),
+    ] {
+        let config = format!("key_sha256 = [\"{digest}\"]");
+        let text = format!("before {text} behind").into_bytes();
+        let seen = key_in(&text).or_else(|| digest_in(&text, &config));
+        assert!(seen.is_some(), "{case}: {}", String::from_utf8_lossy(&text));
+    }
+    let harmless = b"api-key api-username n4n_admin 191 200 44b5 4f1ae6ee";
+    assert_eq!((key_in(harmless), digest_in(harmless, "")), (None, None));
+}
+
+#[test]
+fn all_that_a_gateway_shows_is_looked_through() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(upstream.address()).set("log", "audit = \"audit.jsonl\"").start();
+    gateway.log_of(gateway.call(&Call::unlock()).one("X-Request-Id"));
+    let shown: Vec<_> = gateway.shown();
+    let (pages, texts): (Vec<_>, Vec<_>) = shown.into_iter().unzip();
+    assert_eq!(pages, ["/metrics", "/events"]);
+    assert!(texts[0].contains("n4n_gateway_requests_total{") && texts[1].contains("\"codes\":"), "{texts:?}");
+    assert_eq!(gateway.written(), [gateway.file("audit.jsonl")]);
 }

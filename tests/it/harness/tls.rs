@@ -48,6 +48,11 @@ impl Authority {
         Issued { certificate, key: key.serialize_pem() }
     }
 
+    /// The authority's own certificate.
+    pub(crate) fn pem(&self) -> &str {
+        &self.pem
+    }
+
     /// Writes the authority's own certificate to a file.
     pub(crate) fn write(&self, folder: &Path, name: &str) -> PathBuf {
         let file = folder.join(name);

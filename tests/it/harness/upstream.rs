@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_linger;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::DEADLINE;
@@ -20,6 +21,10 @@ pub(crate) enum Reply {
     Last(Vec<u8>),
     /// Writes these bytes one by one, 50 ms apart.
     Drip(Vec<u8>),
+    /// Writes these bytes and resets the connection.
+    Reset(Vec<u8>),
+    /// Writes the first bytes once and the second ones for as long as anybody takes them.
+    Endless(Vec<u8>, Vec<u8>),
 }
 
 impl Reply {
@@ -29,6 +34,13 @@ impl Reply {
         let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}");
         Self::Bytes(format!("{head}\r\n\r\n{body}").into_bytes())
     }
+}
+
+/// How a connection ends.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Close,
+    Reset,
 }
 
 /// A listener on loopback, with what it was sent.
@@ -69,7 +81,26 @@ impl Upstream {
 
     /// Answers each request as the script tells.
     pub(crate) fn scripted(script: impl Fn(&Message) -> Reply + Send + Sync + 'static) -> Self {
-        Self::serving(move |stream, shared| shared.converse(stream, &script))
+        Self::serving(move |stream, shared| {
+            if shared.converse(&mut *stream, &script) == End::Reset {
+                set_socket_linger(stream, Some(Duration::ZERO)).unwrap();
+            }
+        })
+    }
+
+    /// Answers as soon as the head of a request is there, and closes without having read its body.
+    pub(crate) fn answering_the_head(answer: impl AsRef<[u8]>) -> Self {
+        let answer = answer.as_ref().to_vec();
+        Self::serving(move |stream, shared| {
+            let connection = shared.open_connection();
+            let mut tap = Tap { stream: &mut *stream, shared, connection };
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && tap.read(&mut byte).is_ok_and(|read| read > 0) {
+                head.extend_from_slice(&byte);
+            }
+            let _ = stream.write_all(&answer);
+        })
     }
 
     /// Answers `true` to everything, under TLS; what it remembers is what came out of it.
@@ -125,6 +156,13 @@ impl Upstream {
         self.shared.seen.lock().unwrap().connections.concat()
     }
 
+    /// Forgets what it was sent so far.
+    pub(crate) fn forget(&self) {
+        let mut seen = self.shared.seen.lock().unwrap();
+        seen.requests.clear();
+        seen.connections.iter_mut().for_each(|bytes| *bytes = Vec::new());
+    }
+
     /// Waits for the request number `count`, from one; panics at the deadline.
     pub(crate) fn wait_for(&self, count: usize) -> Message {
         let seen = self.shared.seen.lock().unwrap();
@@ -152,7 +190,7 @@ impl Shared {
     }
 
     /// Answers the requests of one connection as the script tells.
-    fn converse(&self, stream: impl Read + Write, script: &dyn Fn(&Message) -> Reply) {
+    fn converse(&self, stream: impl Read + Write, script: &dyn Fn(&Message) -> Reply) -> End {
         let connection = self.open_connection();
         let mut reader = MessageReader::new(Tap { stream, shared: self, connection });
         while let Ok(request) = reader.request() {
@@ -164,15 +202,27 @@ impl Shared {
                     let _ = stream.write_all(&bytes);
                     false
                 }
+                Reply::Reset(bytes) => {
+                    let _ = stream.write_all(&bytes);
+                    return End::Reset;
+                }
+                Reply::Endless(first, then) => {
+                    let mut written = stream.write_all(&first);
+                    while written.is_ok() {
+                        written = stream.write_all(&then);
+                    }
+                    false
+                }
                 Reply::Drip(bytes) => bytes.iter().all(|byte| {
                     thread::sleep(Duration::from_millis(50));
                     stream.write_all(&[*byte]).is_ok()
                 }),
             };
             if !goes_on {
-                return;
+                break;
             }
         }
+        End::Close
     }
 
     fn remember(&self, request: Message) {

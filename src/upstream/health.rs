@@ -1,0 +1,80 @@
+//! Checks of the peers: a request of the gateway's own, at regular times, and what its answer means.
+
+use std::{convert::Infallible, future::pending};
+
+use futures_util::future::join_all;
+use http::header;
+use pingora::{connectors::http::v1::Connector, http::RequestHeader};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::peer::Peer;
+use crate::{
+    config::HealthCheck,
+    gateway::{Gateway, Live},
+    proxy::forward,
+};
+
+/// Checks the peers for as long as it is polled, the way the settings in force want it.
+pub async fn watch(gateway: &Gateway) -> Infallible {
+    let connector = Connector::new(None);
+    loop {
+        let reloaded = gateway.reloaded.notified();
+        let live = gateway.live();
+        let round = async {
+            match &live.settings.upstream.health_check {
+                Some(check) => {
+                    let next = Instant::now() + check.every;
+                    join_all(live.peers.all().iter().map(|peer| examine(&connector, &live, check, peer)))
+                        .await;
+                    sleep_until(next).await;
+                }
+                None => {
+                    live.peers.all().iter().for_each(|peer| peer.unchecked());
+                    pending().await
+                }
+            }
+        };
+        tokio::select! {
+            () = round => {}
+            () = reloaded => {}
+        }
+    }
+}
+
+async fn examine(connector: &Connector, live: &Live, check: &HealthCheck, peer: &Peer) {
+    let result = timeout(check.timeout, ask(connector, live, check, peer)).await;
+    let result = result.unwrap_or_else(|_| Err(format!("no answer within {:?}", check.timeout)));
+    if result.is_ok() {
+        peer.connected();
+    }
+    peer.checked(result, check.rise, check.fall);
+}
+
+/// Asks over a connection of its own, which also shows that one can be made.
+async fn ask(connector: &Connector, live: &Live, check: &HealthCheck, peer: &Peer) -> Result<(), String> {
+    let said = |error: Box<pingora::Error>| error.etype().as_str().to_owned();
+    let upstream = &live.settings.upstream;
+    let peer = forward::peer(peer.address(), upstream, live.generation, check.timeout);
+    let (mut session, _) = connector.get_http_session(&peer).await.map_err(said)?;
+    session
+        .write_request_header(Box::new(request(check, &upstream.host).map_err(said)?))
+        .await
+        .map_err(said)?;
+    loop {
+        session.read_response().await.map_err(said)?;
+        match session.get_status() {
+            Some(status) if status.is_informational() => {}
+            Some(status) if check.expect.contains(&status) => return Ok(()),
+            Some(status) => return Err(format!("status {}", status.as_u16())),
+            None => return Err("no status".into()),
+        }
+    }
+}
+
+fn request(check: &HealthCheck, host: &str) -> pingora::Result<RequestHeader> {
+    let mut request = RequestHeader::build(check.method.clone(), check.path.as_bytes(), Some(3))?;
+    request.insert_header(header::HOST, host)?;
+    request.insert_header(header::USER_AGENT, concat!("n4n-gateway/", env!("CARGO_PKG_VERSION")))?;
+    request.insert_header(header::CONNECTION, "close")?;
+    Ok(request)
+}
