@@ -48,6 +48,8 @@ impl Worker {
             line.tried().await;
             let conf = Arc::new(ServerConf {
                 threads: 1,
+                // Room for the connection of every call in flight, so that none is closed only to be made again.
+                upstream_keepalive_pool_size: self.gateway.live().settings.listen.max_in_flight,
                 // The gateway itself says what may be tried again, and each peer is tried once.
                 max_retries: usize::MAX,
                 ..ServerConf::default()
