@@ -7,6 +7,7 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{
     gate::{Connection, Gate, Home, NoHead},
+    patience::Patience,
     transport::Transport,
 };
 use crate::{
@@ -18,8 +19,9 @@ use crate::{
     server::Phase,
 };
 
-/// How long the client may take to read an answer of the gate's, and to go away after its last one.
-pub(super) const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the client may take to read an answer of the gate's, and to go away after its last one: short, since
+/// it comes on top of every deadline.
+pub(super) const FAREWELL: Duration = Duration::from_millis(750);
 
 /// What a worker needs to serve a connection.
 #[derive(Clone)]
@@ -37,13 +39,20 @@ impl Service {
     pub async fn serve(self, transport: Transport, client: SocketAddr) {
         let home = Arc::new(Home::default());
         let mut phase = self.gateway.phase();
-        let mut connection = Connection::new(transport);
+        let patience = Patience::new(self.gateway.live().settings.listen.idle_timeout);
+        let mut connection = Connection::new(transport, patience);
         loop {
             let beginning = match self.next_head(&mut connection, &mut phase).await {
                 Ok(beginning) => beginning,
                 Err((_, NoHead::Closed)) => return,
                 Err((beginning, NoHead::Gone)) => {
-                    self.record(&connection, client, beginning, RequestId::next(), Reason::ClientGone);
+                    self.record(
+                        connection.refused_head(),
+                        client,
+                        beginning,
+                        RequestId::next(),
+                        Reason::ClientGone,
+                    );
                     return;
                 }
                 Err((beginning, NoHead::Refused(reason))) => {
@@ -67,7 +76,13 @@ impl Service {
             connection = returned;
             if !home.was_judged() {
                 // Pingora's own parser is stricter on some targets; it has answered 400 by itself.
-                self.record(&connection, client, beginning, RequestId::next(), Reason::RequestMalformed);
+                self.record(
+                    connection.refused_head(),
+                    client,
+                    beginning,
+                    RequestId::next(),
+                    Reason::RequestMalformed,
+                );
             }
             if !reusable || !connection.is_between_requests() {
                 let _ = timeout(FAREWELL, connection.linger()).await;
@@ -113,7 +128,7 @@ impl Service {
     ) {
         let id = RequestId::next();
         let answer = answer::raw(reason, id);
-        self.record(&connection, client, beginning, id, reason);
+        self.record(connection.refused_head(), client, beginning, id, reason);
         let farewell = async {
             if connection.send(&answer).await.is_ok() {
                 connection.linger().await;
@@ -122,15 +137,15 @@ impl Service {
         let _ = timeout(FAREWELL, farewell).await;
     }
 
-    fn record(
+    pub(super) fn record(
         &self,
-        connection: &Connection,
+        refused_head: &[u8],
         client: SocketAddr,
         beginning: Beginning,
         request_id: RequestId,
         reason: Reason,
     ) {
-        let line = framing::readable_request_line(connection.refused_head());
+        let line = framing::readable_request_line(refused_head);
         let record = Record {
             time: beginning.time,
             request_id,

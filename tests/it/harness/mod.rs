@@ -1,6 +1,7 @@
 //! What the wire tests stand on: a gateway process, upstreams that remember, a client of raw bytes.
 
 mod call;
+pub(crate) mod frames;
 mod gateway;
 mod http;
 mod http2;
