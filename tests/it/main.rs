@@ -14,6 +14,7 @@ mod floods;
 mod harness;
 mod http2;
 mod lifecycle;
+mod network_faults;
 mod observe;
 mod openapi;
 mod page;
