@@ -7,6 +7,7 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{
     gate::{Connection, Gate, Home, NoHead},
+    patience::Patience,
     transport::Transport,
 };
 use crate::{
@@ -18,8 +19,9 @@ use crate::{
     server::Phase,
 };
 
-/// How long the client may take to read an answer of the gate's, and to go away after its last one.
-pub(super) const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the client may take to read an answer of the gate's, and to go away after its last one: short, since
+/// it comes on top of every deadline.
+pub(super) const FAREWELL: Duration = Duration::from_millis(750);
 
 /// What a worker needs to serve a connection.
 #[derive(Clone)]
@@ -38,13 +40,21 @@ impl Service {
         let _defects = Defects { gateway: &self.gateway, client };
         let home = Arc::new(Home::default());
         let mut phase = self.gateway.phase();
-        let mut connection = Connection::new(transport);
+        let patience = Patience::new(self.gateway.live().settings.listen.idle_timeout);
+        let mut connection = Connection::new(transport, patience);
         loop {
             let beginning = match self.next_head(&mut connection, &mut phase).await {
                 Ok(beginning) => beginning,
                 Err((_, NoHead::Closed)) => return,
                 Err((beginning, NoHead::Gone)) => {
-                    self.record(&connection, client, beginning, RequestId::next(), Reason::ClientGone);
+                    record(
+                        &self.gateway,
+                        connection.refused_head(),
+                        client,
+                        beginning,
+                        RequestId::next(),
+                        Reason::ClientGone,
+                    );
                     return;
                 }
                 Err((beginning, NoHead::Refused(reason))) => {
@@ -68,7 +78,14 @@ impl Service {
             connection = returned;
             if !home.was_judged() {
                 // Pingora's own parser is stricter on some targets; it has answered 400 by itself.
-                self.record(&connection, client, beginning, RequestId::next(), Reason::RequestMalformed);
+                record(
+                    &self.gateway,
+                    connection.refused_head(),
+                    client,
+                    beginning,
+                    RequestId::next(),
+                    Reason::RequestMalformed,
+                );
             }
             if !reusable || !connection.is_between_requests() {
                 let _ = timeout(FAREWELL, connection.linger()).await;
@@ -114,7 +131,7 @@ impl Service {
     ) {
         let id = RequestId::next();
         let answer = answer::raw(reason, id);
-        self.record(&connection, client, beginning, id, reason);
+        record(&self.gateway, connection.refused_head(), client, beginning, id, reason);
         let farewell = async {
             if connection.send(&answer).await.is_ok() {
                 connection.linger().await;
@@ -122,21 +139,10 @@ impl Service {
         };
         let _ = timeout(FAREWELL, farewell).await;
     }
-
-    fn record(
-        &self,
-        connection: &Connection,
-        client: SocketAddr,
-        beginning: Beginning,
-        request_id: RequestId,
-        reason: Reason,
-    ) {
-        record(&self.gateway, connection.refused_head(), client, beginning, request_id, reason);
-    }
 }
 
 /// Counts and logs what has come to no request of Pingora's.
-fn record(
+pub(super) fn record(
     gateway: &Gateway,
     head: &[u8],
     client: SocketAddr,

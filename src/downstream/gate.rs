@@ -29,6 +29,7 @@ use tokio::{
 
 use super::{
     chunked::ChunkScanner,
+    patience::Patience,
     transport::{Lingering, Transport},
 };
 use crate::{
@@ -48,6 +49,7 @@ pub struct Connection {
     transport: Transport,
     inbox: BytesMut,
     outbox: BytesMut,
+    patience: Patience,
     /// What of the present request may still be read.
     due: Due,
     /// Goes off when the upstream's time to answer runs out; made when first needed, then set anew.
@@ -79,9 +81,10 @@ pub enum NoHead {
 }
 
 impl Connection {
-    /// A connection on which no request has come yet.
-    pub fn new(transport: Transport) -> Self {
-        Self { transport, inbox: BytesMut::new(), outbox: BytesMut::new(), due: Due::Length(0), alarm: None }
+    /// A connection on which no request has come yet, and whose client has so much time to take answers.
+    pub fn new(transport: Transport, patience: Patience) -> Self {
+        let (inbox, outbox) = (BytesMut::new(), BytesMut::new());
+        Self { transport, inbox, outbox, patience, due: Due::Length(0), alarm: None }
     }
 
     /// The scheme that its requests are made with.
@@ -153,7 +156,7 @@ impl Connection {
     /// Ends the connection so that the last answer arrives; until the client is gone, or does not stop sending.
     pub async fn linger(self) {
         // Whatever ends it, it is over.
-        let _ = Lingering::new(self.transport).shutdown().await;
+        let _ = Lingering::new(self.transport, self.patience).shutdown().await;
     }
 
     /// How many bytes at the start of the inbox belong to the present request; counts them as handed over.
@@ -195,12 +198,12 @@ impl Connection {
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.outbox.is_empty() {
-            match ready!(Pin::new(&mut self.transport).poll_write(cx, &self.outbox))? {
+            match ready!(self.transport.poll_write_patiently(cx, &self.outbox, &mut self.patience))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 sent => self.outbox.advance(sent),
             }
         }
-        Pin::new(&mut self.transport).poll_flush(cx)
+        self.transport.poll_flush_patiently(cx, &mut self.patience)
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
     future::{pending, poll_fn},
     io,
     net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,18 +17,26 @@ use h2::{
     Reason, RecvStream, SendStream,
     server::{Builder, SendResponse},
 };
-use http::{HeaderName, Method, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderName, Method, Request, StatusCode, header, request::Parts};
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{sleep, timeout},
 };
 
 use super::{
-    connection::{FAREWELL, Service},
+    answer::{End, answer_head, chunk_size, end_of, line},
+    connection::{FAREWELL, Service, record},
+    patience::Patience,
     transport::{Lingering, Transport},
 };
-use crate::{policy::framing::MAX_HEAD, server::Phase};
+use crate::{
+    outcome::{Beginning, RequestId},
+    policy::framing::MAX_HEAD,
+    reason::Reason::RequestMalformed,
+    server::Phase,
+};
 
 /// Streams a client may have open at once.
 const MAX_STREAMS: u32 = 16;
@@ -36,11 +45,16 @@ const MAX_STREAMS: u32 = 16;
 /// on when its stream is reset.
 const MAX_UNDER_WAY: usize = 4 * MAX_STREAMS as usize;
 
-/// How much of a request or an answer waits between the two protocols.
-const BUFFER: usize = 16 * 1024;
+/// The longest header list, as HTTP/2 counts it: more than any head that passes has, so that the longest of those
+/// that do not are judged like others.
+const MAX_HEADER_LIST: u32 = MAX_HEAD as u32 + 4096;
 
-/// More header fields than Pingora takes of an upstream, with those that it and the gateway add.
-const MAX_ANSWER_FIELDS: usize = 300;
+/// Requests of one connection that may be on their way in at once. The others wait where they cost least: a body
+/// that does not come holds buffers, and its head, which HTTP/2 packs tightly, is unpacked.
+const MAX_COMING_IN: usize = 4;
+
+/// How much of a request or an answer waits between the two protocols.
+const BUFFER: usize = 8 * 1024;
 
 /// Fields that HTTP/2 does not have (RFC 9113 section 8.2.2).
 const OF_THE_CONNECTION: [HeaderName; 5] = [
@@ -56,24 +70,32 @@ impl Service {
     pub async fn serve_http2(self, transport: Transport, client: SocketAddr) {
         let live = self.gateway.live();
         let idle = live.settings.listen.idle_timeout;
-        let greeting = options().handshake::<_, Bytes>(Lingering::new(transport));
+        let greeting = options().handshake::<_, Bytes>(Lingering::new(transport, Patience::new(idle)));
         let greeted = timeout(live.settings.deadlines.header, greeting).await;
         drop(live);
-        let Ok(Ok(mut connection)) = greeted else {
-            return;
+        let mut connection = match greeted {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return self.record_broken(client, &error),
+            Err(_) => return,
         };
         let mut phase = self.gateway.phase();
         let mut calls = JoinSet::new();
+        let coming_in = Arc::new(Semaphore::new(MAX_COMING_IN));
         let mut is_ending = false;
         loop {
             tokio::select! {
                 // Also what drives everything that goes over the connection.
                 accepted = connection.accept() => match accepted {
                     Some(Ok((request, respond))) if calls.len() < MAX_UNDER_WAY => {
-                        calls.spawn(exchange(self.clone(), client, request, respond, idle));
+                        let call = exchange(self.clone(), client, request, respond, idle, coming_in.clone());
+                        calls.spawn(call);
                     }
                     Some(Ok(_)) => connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM),
-                    Some(Err(_)) | None => break,
+                    Some(Err(error)) => {
+                        self.record_broken(client, &error);
+                        break;
+                    }
+                    None => break,
                 },
                 _ = calls.join_next(), if !calls.is_empty() => {}
                 () = sleep(if is_ending { FAREWELL } else { idle }), if calls.is_empty() => {
@@ -93,14 +115,22 @@ impl Service {
         // What has been forwarded is carried to its end, whoever is there to hear of it.
         while calls.join_next().await.is_some() {}
     }
+
+    /// Records what was no HTTP/2 and ended its connection. What ends a stream alone (a request that is malformed
+    /// or whose header list is too long by far) is answered by the protocol's layer, which tells nobody.
+    fn record_broken(&self, client: SocketAddr, error: &h2::Error) {
+        if error.is_library() {
+            record(&self.gateway, &[], client, Beginning::now(), RequestId::next(), RequestMalformed);
+        }
+    }
 }
 
 fn options() -> Builder {
     let mut options = Builder::new();
     options
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEAD as u32)
-        .max_send_buffer_size(4 * BUFFER);
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_send_buffer_size(8 * BUFFER);
     options
 }
 
@@ -109,14 +139,20 @@ async fn exchange(
     service: Service,
     client: SocketAddr,
     request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
+    mut respond: SendResponse<Bytes>,
     patience: Duration,
+    coming_in: Arc<Semaphore>,
 ) {
+    let within = service.gateway.live().settings.deadlines.body;
+    let Ok(Ok(place)) = timeout(within, coming_in.acquire_owned()).await else {
+        respond.send_reset(Reason::REFUSED_STREAM);
+        return;
+    };
     let (near, far) = tokio::io::duplex(BUFFER);
     // In this order: where draining has begun, a request that is there already is still served.
     tokio::join!(
         biased;
-        carry(near, request, respond, patience),
+        carry(near, request, place, respond, patience),
         service.serve(Transport::Stream(far), client),
     );
 }
@@ -124,6 +160,7 @@ async fn exchange(
 async fn carry(
     near: DuplexStream,
     request: Request<RecvStream>,
+    place: OwnedSemaphorePermit,
     mut respond: SendResponse<Bytes>,
     patience: Duration,
 ) {
@@ -133,6 +170,7 @@ async fn carry(
         // A body that breaks off ends early here too, and that is what it is judged by.
         let _ = send_request(&head, body, &mut writer).await;
         let _ = writer.shutdown().await;
+        drop(place);
         pending::<()>().await;
     };
     let down = send_answer(BufReader::new(answer), &head.method, &mut respond, patience);
@@ -208,18 +246,6 @@ fn request_head(head: &Parts, is_chunked: bool) -> Vec<u8> {
     bytes
 }
 
-/// How an answer's body ends.
-enum End {
-    /// It has none.
-    Empty,
-    /// After so many bytes.
-    Length(u64),
-    /// With its last chunk.
-    Chunked,
-    /// With the connection.
-    Close,
-}
-
 async fn send_answer(
     mut from: impl AsyncBufRead + Unpin,
     method: &Method,
@@ -239,7 +265,7 @@ async fn send_answer(
     }
     let is_empty = matches!(end, End::Empty);
     let stream = respond.send_response(head, is_empty).map_err(io::Error::other)?;
-    let mut answer = Answer { stream, patience };
+    let mut answer = Answer { stream, patience: Patience::new(patience) };
     match end {
         End::Empty => return Ok(()),
         End::Length(length) => answer.copy(&mut from, length, true).await?,
@@ -259,8 +285,8 @@ async fn send_answer(
 /// An answer's body on its way out.
 struct Answer {
     stream: SendStream<Bytes>,
-    /// How long the client may leave no room for more.
-    patience: Duration,
+    /// For leaving no room for more.
+    patience: Patience,
 }
 
 impl Answer {
@@ -286,62 +312,18 @@ impl Answer {
     async fn send(&mut self, mut bytes: Bytes) -> io::Result<()> {
         while !bytes.is_empty() {
             self.stream.reserve_capacity(bytes.len());
-            let room = timeout(self.patience, poll_fn(|cx| self.stream.poll_capacity(cx))).await?;
-            let room = room.ok_or(io::ErrorKind::BrokenPipe)?.map_err(io::Error::other)?;
+            let room = poll_fn(|cx| {
+                let room = self.stream.poll_capacity(cx).map(|room| match room {
+                    Some(room) => room.map_err(io::Error::other),
+                    None => Err(io::ErrorKind::BrokenPipe.into()),
+                });
+                self.patience.watch(cx, room, |room| *room)
+            });
+            let room = room.await?;
             let piece = bytes.split_to(room.min(bytes.len()));
             self.stream.send_data(piece, false).map_err(io::Error::other)?;
         }
         Ok(())
-    }
-}
-
-async fn line(from: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Vec<u8>> {
-    let mut line = Vec::new();
-    from.read_until(b'\n', &mut line).await?;
-    if line.ends_with(b"\r\n") { Ok(line) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-}
-
-fn chunk_size(line: &[u8]) -> io::Result<u64> {
-    let digits = str::from_utf8(line).unwrap_or_default().trim_end();
-    u64::from_str_radix(digits, 16).map_err(|_| io::ErrorKind::InvalidData.into())
-}
-
-async fn answer_head(from: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Response<()>> {
-    let mut bytes = Vec::new();
-    loop {
-        let line = line(from).await?;
-        bytes.extend_from_slice(&line);
-        if line == b"\r\n" {
-            return parse(&bytes).ok_or_else(|| io::ErrorKind::InvalidData.into());
-        }
-    }
-}
-
-fn parse(head: &[u8]) -> Option<Response<()>> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_ANSWER_FIELDS];
-    let mut parsed = httparse::Response::new(&mut fields);
-    parsed.parse(head).ok()?.is_complete().then_some(())?;
-    let mut response = Response::builder().status(parsed.code?);
-    for field in parsed.headers.iter() {
-        response = response.header(field.name, field.value);
-    }
-    response.body(()).ok()
-}
-
-fn end_of(head: &Response<()>, method: &Method) -> io::Result<End> {
-    let is_bodiless = matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if is_bodiless || method == Method::HEAD {
-        Ok(End::Empty)
-    } else if head.headers().contains_key(header::TRANSFER_ENCODING) {
-        Ok(End::Chunked)
-    } else if let Some(length) = head.headers().get(header::CONTENT_LENGTH) {
-        let length = length.to_str().ok().and_then(|length| length.parse().ok());
-        match length.ok_or(io::ErrorKind::InvalidData)? {
-            0 => Ok(End::Empty),
-            length => Ok(End::Length(length)),
-        }
-    } else {
-        Ok(End::Close)
     }
 }
 

@@ -3,12 +3,14 @@
 use std::{
     io,
     mem::MaybeUninit,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use rustix::net::sockopt::set_socket_linger;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
@@ -16,6 +18,8 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use super::patience::Patience;
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -33,15 +37,15 @@ pub enum Transport {
 
 impl Transport {
     /// Shakes hands; none where the client does not, in time.
-    pub async fn secure(socket: TcpStream, config: Arc<ServerConfig>) -> Option<Self> {
+    pub async fn secure(socket: TcpStream, client: SocketAddr, config: Arc<ServerConfig>) -> Option<Self> {
         match timeout(HANDSHAKE, TlsAcceptor::from(config).accept(socket)).await {
             Ok(Ok(stream)) => Some(Self::Tls(Box::new(stream))),
             Ok(Err(error)) => {
-                tracing::debug!(%error, "a handshake failed");
+                tracing::debug!(%client, %error, "a handshake failed");
                 None
             }
             Err(_) => {
-                tracing::debug!("a handshake took too long");
+                tracing::debug!(%client, "a handshake took too long");
                 None
             }
         }
@@ -61,6 +65,45 @@ impl Transport {
             Self::Plain(_) | Self::Stream(_) => false,
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
+    }
+
+    /// Writes, unless the client has no time left to take anything.
+    pub(super) fn poll_write_patiently(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        patience: &mut Patience,
+    ) -> Poll<io::Result<usize>> {
+        let sent = Pin::new(&mut *self).poll_write(cx, bytes);
+        let sent = patience.watch(cx, sent, |sent| *sent);
+        self.give_up_if_late(sent)
+    }
+
+    /// Flushes, unless the client has no time left to take anything.
+    pub(super) fn poll_flush_patiently(
+        &mut self,
+        cx: &mut Context<'_>,
+        patience: &mut Patience,
+    ) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut *self).poll_flush(cx);
+        let flushed = patience.watch(cx, flushed, |()| 0);
+        self.give_up_if_late(flushed)
+    }
+
+    /// Lets nothing linger for a client that did not take what was sent: the system would keep it for minutes.
+    fn give_up_if_late<T>(&self, sent: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let socket = match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0,
+            Self::Stream(_) => return sent,
+        };
+        if let Poll::Ready(Err(error)) = &sent
+            && error.kind() == io::ErrorKind::TimedOut
+        {
+            // Where that cannot be set, the system ends it in its own time.
+            let _ = set_socket_linger(socket, Some(Duration::ZERO));
+        }
+        sent
     }
 }
 
@@ -105,17 +148,18 @@ const MOST_DROPPED: usize = 256 * 1024;
 
 /// A transport whose end does not overtake what was sent last: once its write side is shut, what the client
 /// still sends is read and dropped. Closing at once would reset the connection, and a reset overtakes the
-/// answer. Whoever shuts it down sets the time for it.
+/// answer. Whoever shuts it down sets the time for it; for all that is sent before, there is the client's patience.
 #[derive(Debug)]
 pub struct Lingering {
     transport: Transport,
+    patience: Patience,
     dropped: usize,
 }
 
 impl Lingering {
     /// A transport that nothing has been dropped of.
-    pub const fn new(transport: Transport) -> Self {
-        Self { transport, dropped: 0 }
+    pub const fn new(transport: Transport, patience: Patience) -> Self {
+        Self { transport, patience, dropped: 0 }
     }
 }
 
@@ -127,15 +171,17 @@ impl AsyncRead for Lingering {
 
 impl AsyncWrite for Lingering {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().transport).poll_write(cx, bytes)
+        let Self { transport, patience, .. } = self.get_mut();
+        transport.poll_write_patiently(cx, bytes, patience)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().transport).poll_flush(cx)
+        let Self { transport, patience, .. } = self.get_mut();
+        transport.poll_flush_patiently(cx, patience)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { transport, dropped } = self.get_mut();
+        let Self { transport, dropped, .. } = self.get_mut();
         ready!(Pin::new(&mut *transport).poll_shutdown(cx))?;
         while *dropped < MOST_DROPPED {
             let mut bytes = [MaybeUninit::uninit(); 4096];

@@ -114,7 +114,7 @@ async fn serve(
         let transport = match tls {
             None => Some(Transport::Plain(socket)),
             // In a box, so that plain connections do not carry the room for it.
-            Some(tls) => Box::pin(Transport::secure(socket, tls)).await,
+            Some(tls) => Box::pin(Transport::secure(socket, client, tls)).await,
         };
         match transport {
             // In a box for the same reason.

@@ -1,11 +1,13 @@
 //! What the wire tests stand on: a gateway process, upstreams that remember, a client of raw bytes.
 
 mod call;
+pub(crate) mod frames;
 mod gateway;
 mod http;
 mod http2;
 mod lines;
 mod metrics;
+mod namespace;
 mod php;
 mod programs;
 mod redis;
@@ -24,6 +26,7 @@ pub(crate) use http::{Broken, Message, MessageReader};
 pub(crate) use http2::{Http2, Http2Answer};
 pub(crate) use lines::Lines;
 pub(crate) use metrics::Metrics;
+pub(crate) use namespace::Namespace;
 pub(crate) use php::Php;
 pub(crate) use programs::{binary, key_line, package_root, test_tools, tool};
 pub(crate) use redis::Redis;

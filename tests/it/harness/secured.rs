@@ -33,7 +33,8 @@ impl Secured {
         Http2::connect(&self.client(), self.gateway.https(), NAME)
     }
 
-    fn client(&self) -> TlsClient {
+    /// What connects to it.
+    pub(crate) fn client(&self) -> TlsClient {
         TlsClient::trusting(&self.authority, None)
     }
 }
