@@ -105,6 +105,7 @@ impl Cli {
     /// Carries the command out.
     pub fn run(self) -> ExitCode {
         log_to_stderr();
+        std::panic::set_hook(Box::new(tell_of_panic));
         match self.command {
             Command::Run { config, upgrade } => {
                 load(&config).map_or_else(|code| code, |settings| run(settings, &config, upgrade))
@@ -142,6 +143,12 @@ fn log_to_stderr() {
         .init();
 }
 
+/// Says where it was and not what it was about, which may be a caller's secret.
+fn tell_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let at = panic.location().map(ToString::to_string);
+    tracing::error!(at, thread = std::thread::current().name(), "a defect in the gateway; please report it");
+}
+
 fn load(config: &Path) -> Result<Settings, ExitCode> {
     Settings::load(config).map_err(|faults| {
         for fault in &faults {
@@ -153,9 +160,11 @@ fn load(config: &Path) -> Result<Settings, ExitCode> {
 
 /// A name that does not resolve here and now may do so where and when the gateway runs.
 fn warn_of_unknown_names(settings: &Settings, config: &Path) {
-    for peer in &settings.upstream.peers {
-        if let Err(error) = (peer.host.as_str(), peer.port).to_socket_addrs() {
-            eprintln!("{}: warning: upstream.peers: `{peer}` does not resolve: {error}", config.display());
+    let peers = settings.upstream.peers.iter().map(|peer| ("upstream.peers", peer.host.as_str(), peer.port));
+    let redis = settings.quota_store.iter().filter_map(|store| store.redis.host());
+    for (key, host, port) in peers.chain(redis.map(|(host, port)| ("quota.redis", host, port))) {
+        if let Err(error) = (host, port).to_socket_addrs() {
+            eprintln!("{}: warning: {key}: `{host}:{port}` does not resolve: {error}", config.display());
         }
     }
 }

@@ -88,8 +88,8 @@ impl Explanation {
         let mut findings = Findings::default();
         let broken = findings.judge(live, peer, bytes).err();
         let id = RequestId::next();
-        let problem = broken.and_then(|reason| {
-            let text = answer::problem(reason, reason.face().status?, id.encode(&mut [0; 36]));
+        let problem = broken.filter(|reason| reason.face().status.is_some()).and_then(|reason| {
+            let text = answer::problem(reason, id.encode(&mut [0; 36]));
             RawValue::from_string(String::from_utf8(text.to_vec()).ok()?).ok()
         });
         let client = findings.client.unwrap_or(peer);

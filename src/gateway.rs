@@ -18,6 +18,7 @@ use crate::{
     config::Settings,
     outcome::Record,
     quota::{Ledger, Quotas},
+    quota_store::Store,
     server::Phase,
     telemetry::{
         access_log::AccessLog,
@@ -38,6 +39,8 @@ pub struct Gateway {
     pub in_flight: AtomicUsize,
     /// What was refused or failed last.
     pub refusals: Refusals,
+    /// The Redis that the settings in force name.
+    pub quota_store: watch::Sender<Option<Arc<Store>>>,
     /// Tells those who wait that other settings are in force.
     pub reloaded: Notify,
     phase: watch::Sender<Phase>,
@@ -81,6 +84,7 @@ impl Gateway {
     /// Those of opening the log files.
     pub fn open(settings: Settings) -> Result<Self, OpenError> {
         let metrics = Metrics::new();
+        let (quota_store, _) = watch::channel(store_of(&settings));
         let live = ArcSwap::from_pointee(Live::open(settings, None, &metrics)?);
         Ok(Self {
             live,
@@ -89,6 +93,7 @@ impl Gateway {
             refusals: Refusals::default(),
             reloaded: Notify::new(),
             phase: watch::Sender::new(Phase::Starting),
+            quota_store,
         })
     }
 
@@ -131,6 +136,14 @@ impl Gateway {
     /// Those of opening the log files; then nothing has changed.
     pub fn reload(&self, settings: Settings) -> Result<(), OpenError> {
         let live = Live::open(settings, Some(&self.live()), &self.metrics)?;
+        self.quota_store.send_if_modified(|store| {
+            let named = live.settings.quota_store.as_ref().map(|store| &store.redis);
+            let is_other = named != store.as_ref().map(|store| store.address());
+            if is_other {
+                *store = store_of(&live.settings);
+            }
+            is_other
+        });
         self.live.store(Arc::new(live));
         self.reloaded.notify_waiters();
         Ok(())
@@ -156,6 +169,10 @@ impl Gateway {
             log.write(record);
         }
     }
+}
+
+fn store_of(settings: &Settings) -> Option<Arc<Store>> {
+    settings.quota_store.as_ref().map(|store| Arc::new(Store::at(store.redis.clone())))
 }
 
 impl Live {

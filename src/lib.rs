@@ -5,7 +5,7 @@
 //! 1. [`server`] accepts its connection, within [`config`]'s bounds.
 //! 2. [`downstream`] reads its head in time and hands Pingora that one request, whole or not at all.
 //! 3. [`policy`] judges it: framing, client, path, head, access, and a body read as [`php`] reads it.
-//! 4. [`quota`] takes it from its user's account.
+//! 4. [`quota`] takes it from its user's account, in this process or in the [`quota_store`] that gateways share.
 //! 5. [`audit`] has its intent before anything is sent.
 //! 6. [`proxy`] forwards it in canonical form, or answers with the face of the broken rule's [`reason`].
 //! 7. [`upstream`] says which n4n host it goes to, and what it means when that fails.
@@ -26,6 +26,7 @@ pub mod php;
 pub mod policy;
 pub mod proxy;
 pub mod quota;
+pub mod quota_store;
 pub mod reason;
 pub mod server;
 pub mod stand_in;

@@ -157,7 +157,8 @@ function showPeers(peers) {
   const rows = peers.map(({ name, address, standing, in_flight }) => {
     const health = element("span", { className: `health ${standing}` }, STANDINGS[standing]);
     const head = element("th", { scope: "row" }, name);
-    return element("tr", {}, head, element("td", {}, address ?? "–"), element("td", {}, health), cell(in_flight));
+    if (address && address !== name) head.append(element("small", {}, address));
+    return element("tr", {}, head, element("td", {}, health), cell(in_flight));
   });
   showRows("peers", rows);
 }

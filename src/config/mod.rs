@@ -22,6 +22,7 @@ pub use units::HostPort;
 use crate::{
     policy::Policy,
     quota::{Quota, UnlistedQuota},
+    quota_store::Address,
     tls::{Expiring, Trust},
 };
 
@@ -42,6 +43,8 @@ pub struct Settings {
     pub client_quota: Option<Quota>,
     /// The quota of unlisted users; none: unlimited.
     pub quota: Option<UnlistedQuota>,
+    /// Where users' accounts are shared; none: they are in this process alone.
+    pub quota_store: Option<QuotaStore>,
     /// The listed users.
     pub users: Vec<User>,
     /// What is written where.
@@ -149,6 +152,26 @@ pub struct Deadlines {
     pub header: Duration,
     /// From the end of the header to the end of the body.
     pub body: Duration,
+}
+
+/// Where users' accounts are shared.
+#[derive(Debug, Clone)]
+pub struct QuotaStore {
+    /// The Redis server.
+    pub redis: Address,
+    /// What is done while it fails.
+    pub when_redis_fails: WhenRedisFails,
+}
+
+/// What is done about quotas while Redis fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenRedisFails {
+    /// They are counted in this process.
+    Local,
+    /// Whoever has one is refused.
+    Reject,
+    /// They are not counted.
+    Forward,
 }
 
 /// A user whom the operator knows by name.

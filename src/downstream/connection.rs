@@ -1,6 +1,6 @@
 //! A client connection's life: one request after the other, each let in whole or answered at the gate.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use pingora::{apps::HttpServerApp, protocols::http::ServerSession, proxy::HttpProxy, server::ShutdownWatch};
 use tokio::{sync::watch, time::timeout};
@@ -37,6 +37,7 @@ pub struct Service {
 impl Service {
     /// Serves requests from one connection until either side has enough of it.
     pub async fn serve(self, transport: Transport, client: SocketAddr) {
+        let _defects = Defects { gateway: &self.gateway, client };
         let home = Arc::new(Home::default());
         let mut phase = self.gateway.phase();
         let patience = Patience::new(self.gateway.live().settings.listen.idle_timeout);
@@ -145,24 +146,77 @@ impl Service {
         request_id: RequestId,
         reason: Reason,
     ) {
-        let line = framing::readable_request_line(refused_head);
-        let record = Record {
-            time: beginning.time,
-            request_id,
-            client: Some(client.ip().to_canonical()),
-            user: None,
-            is_listed: false,
-            method: line.map(|(method, _)| method),
-            path: line.map(|(_, target)| path::without_query(target)),
-            outcome: Outcome::of(reason),
-            status: Outcome::of(reason).status(),
-            duration: beginning.instant.elapsed(),
-            upstream_duration: None,
-            peer: None,
-            lookup: None,
-            unlock: None,
-            observed: None,
-        };
-        self.gateway.record(&self.gateway.live(), &record);
+        record(&self.gateway, refused_head, client, beginning, request_id, reason);
+    }
+}
+
+/// Counts and logs what has come to no request of Pingora's.
+fn record(
+    gateway: &Gateway,
+    head: &[u8],
+    client: SocketAddr,
+    beginning: Beginning,
+    request_id: RequestId,
+    reason: Reason,
+) {
+    let line = framing::readable_request_line(head);
+    let record = Record {
+        time: beginning.time,
+        request_id,
+        client: Some(client.ip().to_canonical()),
+        user: None,
+        is_listed: false,
+        method: line.map(|(method, _)| method),
+        path: line.map(|(_, target)| path::without_query(target)),
+        outcome: Outcome::of(reason),
+        status: Outcome::of(reason).status(),
+        duration: beginning.instant.elapsed(),
+        upstream_duration: None,
+        peer: None,
+        lookup: None,
+        unlock: None,
+        observed: None,
+    };
+    gateway.record(&gateway.live(), &record);
+}
+
+/// Counts and logs a panic, which ends the connection it happened on and nothing else.
+struct Defects<'a> {
+    gateway: &'a Gateway,
+    client: SocketAddr,
+}
+
+impl Drop for Defects<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            record(self.gateway, &[], self.client, Beginning::now(), RequestId::next(), Reason::Internal);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Settings;
+
+    #[test]
+    fn a_panic_is_counted_as_a_defect() {
+        let text =
+            "listen.http = [\"127.0.0.1:0\"]\nupstream.peers = [\"192.0.2.1:80\"]\nlog.access = \"off\"";
+        let gateway = Gateway::open(Settings::parse(text, Path::new("")).unwrap()).unwrap();
+        let client = "192.0.2.7:4000".parse().unwrap();
+        let count = || gateway.metrics.read().ended[Reason::Internal as usize];
+        drop(Defects { gateway: &gateway, client });
+        assert_eq!(count(), 0);
+        thread::scope(|scope| {
+            let connection = scope.spawn(|| {
+                let _defects = Defects { gateway: &gateway, client };
+                panic!("on purpose");
+            });
+            assert!(connection.join().is_err());
+        });
+        assert_eq!(count(), 1);
     }
 }

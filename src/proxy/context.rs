@@ -17,7 +17,8 @@ use crate::{
     gateway::{Gateway, Live},
     outcome::{Beginning, Outcome, RequestId, UnlockResult},
     policy::{Call, Credentials, Lookup, LookupKey},
-    quota::{Balance, Exhausted},
+    quota::{Balance, Exhausted, InProcess, Spend},
+    quota_store::{Line, Shared},
     reason::Reason,
     upstream::{
         answer::MAX_INTERIM,
@@ -185,8 +186,16 @@ impl Request {
         })
     }
 
-    pub(super) fn spend(&mut self, call: &Call) -> Result<(), Reason> {
-        match self.live.ledger.spend(call.caller.credentials.username.as_str(), Instant::now()) {
+    pub(super) async fn spend(&mut self, call: &Call, line: &Line) -> Result<(), Reason> {
+        let username = call.caller.credentials.username.as_str();
+        let ledger = &self.live.ledger;
+        let spent = match &self.live.settings.quota_store {
+            None => InProcess { ledger, now: Instant::now() }.spend(username).await,
+            Some(store) => {
+                Shared { line, ledger, when_redis_fails: store.when_redis_fails }.spend(username).await
+            }
+        };
+        match spent {
             Ok(balance) => {
                 self.quota = balance.map(|balance| Asked { policy: "user", balance, retry_after: None });
                 Ok(())

@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 use pingora::{
-    Result,
+    ErrorType, OrErr, Result,
     http::RequestHeader,
     proxy::Session,
     upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy},
@@ -22,6 +22,11 @@ use crate::{
     policy::{Call, fields::fold_alike, path},
 };
 
+const API_KEY: HeaderName = HeaderName::from_static("api-key");
+const API_USERNAME: HeaderName = HeaderName::from_static("api-username");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
 /// The caller's own fields that are forwarded with an unlock call.
@@ -96,20 +101,27 @@ impl Forwarding {
     /// None that a judged call could cause.
     pub fn canonical(self, call: &Call, original: &HeaderMap) -> Result<RequestHeader> {
         let live = self.live.clone();
-        let mut canonical = RequestHeader::build("PATCH", path::UNLOCK.as_bytes(), Some(16))?;
-        canonical.set_version(Version::HTTP_11);
-        self.introduce(&mut canonical)?;
+        // Made of http's own parts, because Pingora's header keeps and parses every name twice, for its case.
+        let mut fields = HeaderMap::with_capacity(16);
+        for (name, value) in self.introduction()?.into_iter().flatten() {
+            fields.insert(name, value);
+        }
         let credentials = &call.caller.credentials;
-        canonical.insert_header("api-key", credentials.key.as_value())?;
-        canonical.insert_header("api-username", credentials.username.as_value())?;
-        canonical.insert_header(header::CONTENT_TYPE, FORM)?;
-        canonical.insert_header(header::CONTENT_LENGTH, call.canonical_body.len())?;
+        fields.insert(API_KEY, credentials.key.as_value().clone());
+        fields.insert(API_USERNAME, credentials.username.as_value().clone());
+        fields.insert(header::CONTENT_TYPE, FORM);
+        fields.insert(header::CONTENT_LENGTH, call.canonical_body.len().into());
         for name in FORWARDED.iter().chain(&live.settings.forward_headers) {
             for value in original.get_all(name) {
-                canonical.append_header(name.clone(), value)?;
+                fields.append(name.clone(), value.clone());
             }
         }
-        Ok(canonical)
+        let (mut canonical, ()) = http::Request::new(()).into_parts();
+        canonical.method = Method::PATCH;
+        canonical.uri = Uri::from_static(path::UNLOCK);
+        canonical.version = Version::HTTP_11;
+        canonical.headers = fields;
+        Ok(canonical.into())
     }
 
     /// Makes a call that passes as it came speak for the gateway, with a body of known length.
@@ -135,18 +147,23 @@ impl Forwarding {
         }
         let target = String::from_utf8_lossy(upstream.raw_path()).into_owned();
         upstream.set_raw_path(path::origin_form(&target).as_bytes())?;
-        self.introduce(upstream)
-    }
-
-    /// Sets the fields that every forwarded request has.
-    fn introduce(self, upstream: &mut RequestHeader) -> Result<()> {
-        upstream.insert_header(header::HOST, &self.live.settings.upstream.host)?;
-        upstream.insert_header(REQUEST_ID, self.request_id.encode(&mut [0; 36]))?;
-        upstream.insert_header("x-forwarded-for", self.client.to_string())?;
-        upstream.insert_header("x-forwarded-proto", self.scheme)?;
-        if let Some(host) = self.downstream_host {
-            upstream.insert_header("x-forwarded-host", host)?;
+        for (name, value) in self.introduction()?.into_iter().flatten() {
+            upstream.insert_header(name, value)?;
         }
         Ok(())
+    }
+
+    /// The fields that every forwarded request has.
+    fn introduction(self) -> Result<[Option<(HeaderName, HeaderValue)>; 5]> {
+        let value = |text: &str| {
+            HeaderValue::from_str(text).or_err(ErrorType::InvalidHTTPHeader, "a value of the gateway's own")
+        };
+        Ok([
+            Some((header::HOST, value(&self.live.settings.upstream.host)?)),
+            Some((REQUEST_ID, value(self.request_id.encode(&mut [0; 36]))?)),
+            Some((FORWARDED_FOR, value(&self.client.to_string())?)),
+            Some((FORWARDED_PROTO, HeaderValue::from_static(self.scheme))),
+            self.downstream_host.map(|host| (FORWARDED_HOST, host)),
+        ])
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     gateway::{Gateway, Live},
     outcome::{Outcome, Record},
     policy::{Call, Head, Mode, Route, path},
+    quota_store::Line,
     reason::Reason,
     upstream::{answer::is_clearly_framed, fault},
 };
@@ -34,7 +35,12 @@ use reading::AnswerReader;
 
 /// The gateway as one worker's Pingora holds it.
 #[derive(Debug, Clone)]
-pub struct Handle(pub Arc<Gateway>);
+pub struct Handle {
+    /// The gateway.
+    pub gateway: Arc<Gateway>,
+    /// The worker's way to the Redis that keeps quotas, if there is one.
+    pub line: Arc<Line>,
+}
 
 impl Handle {
     /// Judges a request and makes it ready to go: the order of the contract's table, on one screen.
@@ -53,7 +59,7 @@ impl Handle {
                 Ok(None)
             })?,
         };
-        let in_flight = InFlight::take(&self.0);
+        let in_flight = InFlight::take(&self.gateway);
         if in_flight.is_over(live.settings.listen.max_in_flight) {
             request.tolerate(Reason::Overloaded)?;
         }
@@ -62,7 +68,7 @@ impl Handle {
             return Err(Reason::UpstreamUnavailable);
         }
         if let Some(call) = &call {
-            request.spend(call).or_else(|reason| request.tolerate(reason))?;
+            request.spend(call, &self.line).await.or_else(|reason| request.tolerate(reason))?;
         }
         if route == Route::Unlock {
             let lookup = call.as_ref().map(|call| &call.lookup);
@@ -93,7 +99,7 @@ impl Handle {
     fn record(&self, session: &Session, request: &Request, outcome: Outcome) {
         let head = head_of(session);
         let passage = request.passage.as_ref();
-        self.0.record(
+        self.gateway.record(
             &request.live,
             &Record {
                 time: request.beginning.time,
@@ -130,7 +136,7 @@ impl ProxyHttp for Handle {
     type CTX = Request;
 
     fn new_ctx(&self) -> Request {
-        Request::new(self.0.clone())
+        Request::new(self.gateway.clone())
     }
 
     /// Each request, also a connection's first, comes with word of how it arrived.

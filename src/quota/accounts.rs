@@ -23,6 +23,11 @@ impl Cell {
         self.0.load(Ordering::Acquire)
     }
 
+    /// Makes it whole at another time.
+    pub(super) fn set(&self, whole_at: u64) {
+        self.0.store(whole_at, Ordering::Release);
+    }
+
     fn decide<T, F, E>(&self, observed: &std::cell::Cell<u64>, decide: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
@@ -153,6 +158,21 @@ impl Accounts {
         }
     }
 
+    /// Makes an account whole at another time, if it is remembered or there is room to.
+    pub(super) fn set(&self, account: Fingerprint, whole_at: u64, now: u64) {
+        let mut shard = self.shard(account);
+        if !shard.accounts.contains_key(&account) {
+            self.count_forgotten(shard.make_room(now));
+        }
+        if shard.accounts.len() < shard.capacity || shard.accounts.contains_key(&account) {
+            shard.accounts.insert(account, whole_at);
+        }
+    }
+
+    fn shard(&self, account: Fingerprint) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[(account.0[1] % self.shards.len() as u64) as usize])
+    }
+
     fn count_forgotten(&self, accounts: usize) {
         self.forgotten.fetch_add(accounts as u64, Ordering::Relaxed);
     }
@@ -192,8 +212,7 @@ impl StateStore for Accounts {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let index = inquiry.key.0[1] % self.shards.len() as u64;
-        let mut shard = lock(&self.shards[index as usize]);
+        let mut shard = self.shard(inquiry.key);
         let known = shard.accounts.get(&inquiry.key).copied();
         if known.is_none() {
             self.count_forgotten(shard.make_room(inquiry.now));

@@ -83,6 +83,30 @@ pub struct Quotas {
     pub clients: Option<Quota>,
 }
 
+/// What is asked of users' accounts, wherever they are kept.
+pub trait Spend {
+    /// Takes one call from the user's account; `None` where no quota applies.
+    ///
+    /// # Errors
+    /// [`Exhausted`] when the account has none left; then nothing is taken.
+    fn spend(&self, username: &str) -> impl Future<Output = Result<Option<Balance>, Exhausted>> + Send;
+}
+
+/// The accounts in this process at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct InProcess<'a> {
+    /// The accounts.
+    pub ledger: &'a Ledger,
+    /// The moment.
+    pub now: Instant,
+}
+
+impl Spend for InProcess<'_> {
+    async fn spend(&self, username: &str) -> Result<Option<Balance>, Exhausted> {
+        self.ledger.spend(username, self.now)
+    }
+}
+
 /// How many client addresses are remembered at once.
 const MAX_CLIENTS: usize = 100_000;
 
@@ -147,6 +171,29 @@ impl Ledger {
             (Some(Some(limiter)), _) => limiter.spend((), now).map(Some),
             (None, Some(limiter)) => limiter.spend(limiter.accounts().fingerprint(username), now).map(Some),
             (Some(None), _) | (None, None) => Ok(None),
+        }
+    }
+
+    /// The quota that applies to the user, if any does.
+    pub fn quota_of(&self, username: &str) -> Option<Quota> {
+        match self.listed.get(username) {
+            Some(own) => own.as_ref().map(|limiter| limiter.quota()),
+            None => self.unlisted.as_ref().map(|limiter| limiter.quota()),
+        }
+    }
+
+    /// Sets the user's account to what is known of it from elsewhere. A user whom there is no room to
+    /// remember is left out.
+    pub fn level(&self, username: &str, balance: &Balance, now: Instant) {
+        let now = nanos(now.saturating_duration_since(self.epoch));
+        let whole_at = now.saturating_add(nanos(balance.whole_in));
+        match (self.listed.get(username), &self.unlisted) {
+            (Some(Some(limiter)), _) => limiter.accounts().set(whole_at),
+            (None, Some(limiter)) => {
+                let accounts = limiter.accounts();
+                accounts.set(accounts.fingerprint(username), whole_at, now);
+            }
+            (Some(None), _) | (None, None) => {}
         }
     }
 

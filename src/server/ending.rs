@@ -1,10 +1,10 @@
 //! How the process ends: SIGTERM drains it, SIGQUIT hands its sockets to a successor first.
 
-use std::io;
+use std::{future::pending, io};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::timeout,
+    time::sleep,
 };
 
 use super::{Phase, connections::OpenConnections, listener::Sockets, upgrade::hand_over};
@@ -42,50 +42,52 @@ pub(super) struct Ends<'a> {
 
 impl Ends<'_> {
     /// Waits until the process has been told to end and nothing is in flight, or that took too long.
-    pub(super) async fn wait(mut self) {
-        loop {
-            tokio::select! {
-                _ = self.signals.terminate.recv() => break self.gateway.enter(Phase::Draining),
-                _ = self.signals.quit.recv() => {
-                    if self.is_succeeded().await {
-                        break self.gateway.enter(Phase::Retiring);
-                    }
+    pub(super) async fn wait(self) {
+        let Self { gateway, open, sockets, signals: Signals { mut terminate, mut quit, .. } } = self;
+        let succeeded = async {
+            loop {
+                quit.recv().await;
+                if is_succeeded(gateway, &sockets).await {
+                    break;
                 }
             }
-        }
-        // What waits to be accepted is the successor's, or is refused with the last handle.
-        drop(self.sockets);
-        let within = self.gateway.live().settings.listen.drain_timeout;
-        tracing::info!(connections = self.open.count(), "draining");
-        let drained = async {
-            tokio::select! {
-                () = self.open.none() => {}
-                () = async {
-                    self.signals.terminate.recv().await;
-                    self.gateway.enter(Phase::Draining);
-                    self.open.none().await;
-                } => {}
-            }
         };
-        if timeout(within, drained).await.is_err() {
-            tracing::warn!(connections = self.open.count(), "draining took too long; what is left is cut");
+        gateway.enter(tokio::select! {
+            _ = terminate.recv() => Phase::Draining,
+            () = succeeded => Phase::Retiring,
+        });
+        // What waits to be accepted is the successor's, or is refused with the last handle.
+        drop(sockets);
+        tracing::info!(connections = open.count(), "draining");
+        let told_again = async {
+            terminate.recv().await;
+            gateway.enter(Phase::Draining);
+            pending().await
+        };
+        tokio::select! {
+            () = open.none() => {}
+            () = told_again => {}
+            () = sleep(gateway.live().settings.listen.drain_timeout) => {
+                tracing::warn!(connections = open.count(), "draining took too long; what is left is cut");
+            }
         }
     }
+}
 
-    async fn is_succeeded(&self) -> bool {
-        let Some(path) = self.gateway.live().settings.listen.upgrade_socket.clone() else {
-            tracing::warn!("listen.upgrade_socket is not set, so no process can take over; nothing changes");
-            return false;
-        };
-        match hand_over(&path, &self.sockets.to_hand_over()).await {
-            Ok(()) => {
-                tracing::info!("another process has taken over");
-                true
-            }
-            Err(error) => {
-                tracing::warn!(socket = %path.display(), %error, "no process has taken over; nothing changes");
-                false
-            }
+/// Hands the sockets to a successor, if one waits and comes to serve.
+async fn is_succeeded(gateway: &Gateway, sockets: &Sockets) -> bool {
+    let Some(path) = gateway.live().settings.listen.upgrade_socket.clone() else {
+        tracing::warn!("listen.upgrade_socket is not set, so no process can take over; nothing changes");
+        return false;
+    };
+    match hand_over(&path, &sockets.to_hand_over()).await {
+        Ok(()) => {
+            tracing::info!("another process has taken over");
+            true
+        }
+        Err(error) => {
+            tracing::warn!(socket = %path.display(), %error, "no process has taken over; nothing changes");
+            false
         }
     }
 }

@@ -53,7 +53,11 @@ impl Inherited {
 
 /// The process whose sockets have been taken over, waiting to hear that they are served.
 #[derive(Debug)]
-pub(super) struct Predecessor(UnixStream);
+pub(super) struct Predecessor {
+    stream: UnixStream,
+    /// Stays until then, so that whoever watches the file knows when the upgrade is done.
+    _post: Post,
+}
 
 impl Predecessor {
     /// Tells it that its sockets are served.
@@ -61,7 +65,7 @@ impl Predecessor {
     /// # Errors
     /// It is gone, or would not wait.
     pub(super) async fn relieve(mut self) -> io::Result<()> {
-        self.0.write_all(&[SERVING]).await
+        self.stream.write_all(&[SERVING]).await
     }
 }
 
@@ -75,7 +79,7 @@ pub(super) async fn await_sockets(path: &Path) -> io::Result<(Inherited, Predece
     loop {
         let (stream, _) = post.listener.accept().await?;
         match timeout(PATIENCE, receive(&stream)).await {
-            Ok(Ok(inherited)) => return Ok((inherited, Predecessor(stream))),
+            Ok(Ok(inherited)) => return Ok((inherited, Predecessor { stream, _post: post })),
             Ok(Err(error)) => tracing::warn!(%error, "no sockets came; waiting on"),
             Err(_) => tracing::warn!("the sockets did not come in time; waiting on"),
         }
@@ -100,6 +104,7 @@ pub(super) async fn hand_over(path: &Path, sockets: &[(SocketAddr, BorrowedFd<'_
 }
 
 /// The place at which a successor waits; the file is removed with it.
+#[derive(Debug)]
 struct Post {
     listener: UnixListener,
     path: PathBuf,

@@ -20,6 +20,7 @@ use crate::{
     downstream::{connection::Service, transport::Transport},
     gateway::Gateway,
     proxy::Handle,
+    quota_store::{ANSWER_WITHIN, Line},
 };
 
 /// How long accepting pauses when the process is out of file descriptors.
@@ -41,13 +42,19 @@ impl Worker {
             }
         };
         runtime.block_on(async {
+            let line = Arc::new(Line::new(ANSWER_WITHIN, self.gateway.metrics.quota_store_errors.clone()));
+            let (kept, stores) = (line.clone(), self.gateway.quota_store.subscribe());
+            tokio::spawn(async move { kept.keep(stores).await });
+            line.tried().await;
             let conf = Arc::new(ServerConf {
                 threads: 1,
+                // Room for the connection of every call in flight, so that none is closed only to be made again.
+                upstream_keepalive_pool_size: self.gateway.live().settings.listen.max_in_flight,
                 // The gateway itself says what may be tried again, and each peer is tried once.
                 max_retries: usize::MAX,
                 ..ServerConf::default()
             });
-            let mut proxy = http_proxy(&conf, Handle(self.gateway.clone()));
+            let mut proxy = http_proxy(&conf, Handle { gateway: self.gateway.clone(), line });
             // CONNECT is refused like any other method, in the gateway's own words.
             let mut options = HttpServerOptions::default();
             options.allow_connect_method_proxying = true;

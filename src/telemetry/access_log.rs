@@ -11,11 +11,10 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use prometheus::IntCounter;
-use serde::Serialize;
 
-use crate::{config::AccessSink, outcome::Record, reason::Reason};
+use super::line::{self, Second};
+use crate::{config::AccessSink, outcome::Record};
 
 /// How many bytes of lines may wait for the writer.
 const MAX_WAITING: usize = 4 * 1024 * 1024;
@@ -41,29 +40,10 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Waiting {
     lines: Vec<u8>,
+    second: Second,
     /// What the writer writes to from now on.
     replacement: Option<File>,
     is_closed: bool,
-}
-
-/// A line, as it is written.
-#[derive(Serialize)]
-struct Line<'a> {
-    time: Timestamp,
-    request_id: &'a str,
-    client: Option<std::net::IpAddr>,
-    user: Option<&'a str>,
-    method: Option<&'a str>,
-    path: Option<&'a str>,
-    status: Option<u16>,
-    outcome: &'static str,
-    code: &'static str,
-    duration_ms: f64,
-    upstream_ms: Option<f64>,
-    peer: Option<std::net::SocketAddr>,
-    lookup: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    observed: Option<&'static str>,
 }
 
 impl AccessLog {
@@ -86,36 +66,14 @@ impl AccessLog {
 
     /// Hands a request's line to the writer, or drops it when too many are waiting.
     pub fn write(&self, record: &Record<'_>) {
-        let mut id = [0; 36];
-        let line = Line {
-            time: Timestamp::try_from(record.time).unwrap_or_default(),
-            request_id: record.request_id.encode(&mut id),
-            client: record.client,
-            user: record.user,
-            method: record.method,
-            path: record.path,
-            status: record.status,
-            outcome: record.outcome.label(),
-            code: record.outcome.code(),
-            duration_ms: millis(record.duration),
-            upstream_ms: record.upstream_duration.map(millis),
-            peer: record.peer,
-            lookup: record.lookup.map(|key| key.name()),
-            observed: record.observed.map(Reason::code),
-        };
         let mut waiting = lock(&self.shared.waiting);
         if waiting.is_closed || waiting.lines.len() >= MAX_WAITING {
             self.dropped.inc();
             return;
         }
         let was_empty = waiting.lines.is_empty();
-        let start = waiting.lines.len();
-        if serde_json::to_writer(&mut waiting.lines, &line).is_ok() {
-            waiting.lines.push(b'\n');
-        } else {
-            waiting.lines.truncate(start);
-            self.dropped.inc();
-        }
+        let Waiting { lines, second, .. } = &mut *waiting;
+        line::write(lines, second, record);
         drop(waiting);
         if was_empty {
             self.shared.changed.notify_one();
@@ -149,11 +107,6 @@ impl Drop for AccessLog {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-/// Milliseconds with microseconds behind the point.
-fn millis(duration: Duration) -> f64 {
-    duration.as_micros() as f64 / 1000.0
 }
 
 fn append(path: &std::path::Path) -> io::Result<File> {

@@ -63,6 +63,8 @@ pub struct Metrics {
     pub audit_errors: IntCounter,
     /// Times the quota table forgot an idle user.
     pub quota_evictions: IntCounter,
+    /// Questions to Redis that failed or were answered late, and failed attempts to connect to it.
+    pub quota_store_errors: IntCounter,
     /// Unlisted users whose quota is remembered.
     pub quota_users: IntGauge,
 }
@@ -152,6 +154,10 @@ impl Metrics {
             audit_errors: make.counter("audit_errors_total", "Audit records that could not be written."),
             quota_evictions: make
                 .counter("quota_evictions_total", "Idle users forgotten, their quota whole again."),
+            quota_store_errors: make.counter(
+                "quota_store_errors_total",
+                "Questions to Redis that failed or were answered late, and failed attempts to connect to it.",
+            ),
             quota_users: make.gauge("quota_users", "Unlisted users whose quota is remembered."),
             registry,
         }

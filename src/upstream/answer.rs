@@ -11,7 +11,9 @@ pub fn is_clearly_framed(version: Version, fields: &HeaderMap) -> bool {
     let mut lengths = fields.get_all(header::CONTENT_LENGTH).iter();
     let mut codings = fields.get_all(header::TRANSFER_ENCODING).iter();
     match (lengths.next(), codings.next()) {
-        (Some(length), None) => lengths.next().is_none() && length.as_bytes().iter().all(u8::is_ascii_digit),
+        (Some(length), None) => {
+            lengths.next().is_none() && !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit)
+        }
         (None, Some(coding)) => {
             let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
             codings.next().is_none() && is_chunked && version == Version::HTTP_11
@@ -35,6 +37,7 @@ mod tests {
         let unclear: &[&[(&str, &str)]] = &[
             &[(length, "4"), (length, "4")],
             &[(length, "4, 4")],
+            &[(length, "")],
             &[(length, "+4")],
             &[(length, "4"), (coding, "chunked")],
             &[(coding, "gzip")],

@@ -35,14 +35,23 @@ pub struct Peers {
 #[derive(Debug)]
 struct Known {
     /// For each name in order.
-    by_name: Vec<Vec<Arc<Peer>>>,
+    by_name: Vec<Found>,
     /// All of them, each once.
     all: Vec<Arc<Peer>>,
 }
 
+/// What one name was found to be.
+#[derive(Debug)]
+struct Found {
+    /// The last that was found.
+    peers: Vec<Arc<Peer>>,
+    /// Whether the last look-up failed.
+    is_stale: bool,
+}
+
 impl Known {
     /// Peers that were known before stay the same.
-    fn new(addresses: Vec<Vec<SocketAddr>>, before: &[Arc<Peer>]) -> Self {
+    fn new(found: impl Iterator<Item = (Vec<SocketAddr>, bool)>, before: &[Arc<Peer>]) -> Self {
         let mut all: Vec<Arc<Peer>> = Vec::new();
         let mut peer = |address: SocketAddr| {
             let is_it = |peer: &&Arc<Peer>| peer.address() == address;
@@ -53,8 +62,12 @@ impl Known {
             all.push(peer.clone());
             peer
         };
-        let by_name =
-            addresses.into_iter().map(|addresses| addresses.into_iter().map(&mut peer).collect()).collect();
+        let by_name = found
+            .map(|(addresses, is_stale)| Found {
+                peers: addresses.into_iter().map(&mut peer).collect(),
+                is_stale,
+            })
+            .collect();
         Self { by_name, all }
     }
 }
@@ -63,7 +76,7 @@ impl Peers {
     /// Peers whose names have not been looked up yet; those written as addresses need not be.
     pub fn new(names: &[HostPort]) -> Self {
         let literal = |peer: &HostPort| Some(SocketAddr::new(peer.host.parse::<IpAddr>().ok()?, peer.port));
-        let addresses = names.iter().map(|name| literal(name).into_iter().collect()).collect();
+        let addresses = names.iter().map(|name| (literal(name).into_iter().collect(), false));
         Self {
             names: names.to_vec(),
             known: ArcSwap::from_pointee(Known::new(addresses, &[])),
@@ -75,13 +88,22 @@ impl Peers {
     pub async fn look_up(&self) {
         let known = self.known.load_full();
         let found = join_all(self.names.iter().map(look_up)).await;
-        let addresses = found.into_iter().zip(&known.by_name).map(|(found, known)| {
-            let mut addresses = found.unwrap_or_else(|| known.iter().map(|peer| peer.address()).collect());
+        let found = found.into_iter().zip(&self.names).zip(&known.by_name).map(|((found, name), known)| {
+            match (&found, known.is_stale) {
+                (Err(cause), false) => {
+                    tracing::warn!(peer = %name, cause, "the peer's name cannot be looked up")
+                }
+                (Ok(_), true) => tracing::info!(peer = %name, "the peer's name can be looked up again"),
+                (Err(_), true) | (Ok(_), false) => {}
+            }
+            let is_stale = found.is_err();
+            let mut addresses =
+                found.unwrap_or_else(|_| known.peers.iter().map(|peer| peer.address()).collect());
             addresses.sort_unstable();
             addresses.dedup();
-            addresses
+            (addresses, is_stale)
         });
-        let found = Known::new(addresses.collect(), &known.all);
+        let found = Known::new(found, &known.all);
         let addresses = |known: &Known| known.all.iter().map(|peer| peer.address()).collect::<Vec<_>>();
         if addresses(&found) != addresses(&known) {
             tracing::info!(addresses = ?addresses(&found), "peers");
@@ -107,21 +129,16 @@ impl Peers {
 
     /// Each name with what it was found to be.
     pub fn by_name(&self) -> Vec<(&HostPort, Vec<Arc<Peer>>)> {
-        self.names.iter().zip(self.known.load().by_name.iter().cloned()).collect()
+        let known = self.known.load();
+        self.names.iter().zip(known.by_name.iter().map(|found| found.peers.clone())).collect()
     }
 }
 
-async fn look_up(peer: &HostPort) -> Option<Vec<SocketAddr>> {
+async fn look_up(peer: &HostPort) -> Result<Vec<SocketAddr>, String> {
     match timeout(LOOKUP_TIMEOUT, lookup_host((peer.host.as_str(), peer.port))).await {
-        Ok(Ok(found)) => Some(found.collect()),
-        Ok(Err(error)) => {
-            tracing::warn!(%peer, %error, "the peer's name does not resolve");
-            None
-        }
-        Err(_) => {
-            tracing::warn!(%peer, "looking up the peer's name took too long");
-            None
-        }
+        Ok(Ok(found)) => Ok(found.collect()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {LOOKUP_TIMEOUT:?}")),
     }
 }
 

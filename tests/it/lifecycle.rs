@@ -46,6 +46,7 @@ fn the_metrics_are_those_that_dashboards_are_written_against() {
         "n4n_gateway_connections".to_owned(),
         "n4n_gateway_quota_users".to_owned(),
         "n4n_gateway_quota_evictions_total".to_owned(),
+        "n4n_gateway_quota_store_errors_total".to_owned(),
         "process_resident_memory_bytes".to_owned(),
         "process_open_fds".to_owned(),
         "process_cpu_seconds_total".to_owned(),

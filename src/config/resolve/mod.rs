@@ -39,7 +39,9 @@ pub(super) fn resolve(text: &str, folder: &Path) -> Result<Settings, Vec<Fault>>
     let clients = Clients { networks, trusted_proxies };
     let (policy, deadlines, forward_headers) =
         policy::policy(policy_section, mode, clients, access, &mut faults);
-    let quota = file.table("quota", &mut faults).and_then(|table| quota::unlisted_quota(table, &mut faults));
+    let (quota, quota_store) = file
+        .table("quota", &mut faults)
+        .map_or((None, None), |table| quota::unlisted_quota(table, folder, &mut faults));
     let log =
         log(file.table("log", &mut faults).unwrap_or_else(|| Table::absent("log")), folder, &mut faults);
     file.close(&mut faults);
@@ -52,6 +54,7 @@ pub(super) fn resolve(text: &str, folder: &Path) -> Result<Settings, Vec<Fault>>
             forward_headers,
             client_quota,
             quota,
+            quota_store,
             users,
             log,
         }),
@@ -75,18 +78,19 @@ const fn seconds(count: u64) -> Duration {
 fn choice<T: Copy>(
     table: &mut Table<'_>,
     key: &'static str,
-    choices: &[(&str, T); 2],
+    choices: &[(&str, T)],
     faults: &mut Faults<'_>,
 ) -> T {
-    let [(first, default), (second, _)] = *choices;
+    let default = choices[0].1;
     let Some(written) = table.optional::<String>(key, faults) else {
         return default;
     };
     let chosen = choices.iter().find(|(name, _)| *name == written);
     chosen.map_or_else(
         || {
-            let mend = format!("write \"{first}\" or \"{second}\"");
-            faults.add(table.span(key), table.place(key), "is neither", mend);
+            let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+            let reason = if names.len() == 2 { "is neither" } else { "is none of these" };
+            faults.add(table.span(key), table.place(key), reason, format!("write {}", names.join(" or ")));
             default
         },
         |(_, choice)| *choice,

@@ -1,17 +1,24 @@
 //! `[quota]`, and the quotas of users and clients.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{fs, num::NonZeroU32, path::Path, time::Duration};
 
-use super::{count, period, seconds};
+use zeroize::Zeroizing;
+
+use super::{choice, count, period, seconds};
 use crate::{
-    config::{fault::Faults, table::Table, units::Period},
+    config::{QuotaStore, WhenRedisFails, fault::Faults, table::Table, units::Period},
     quota::{Quota, UnlistedQuota},
+    quota_store::Address,
 };
 
 /// The longest time in which a quota's burst may come back, so that its arithmetic stays exact.
 const MAX_WINDOW: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 
-pub(super) fn unlisted_quota(mut table: Table<'_>, faults: &mut Faults<'_>) -> Option<UnlistedQuota> {
+pub(super) fn unlisted_quota(
+    mut table: Table<'_>,
+    folder: &Path,
+    faults: &mut Faults<'_>,
+) -> (Option<UnlistedQuota>, Option<QuotaStore>) {
     let default = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
     let quota = Quota {
         requests: table.or("requests", default(10), faults),
@@ -20,8 +27,55 @@ pub(super) fn unlisted_quota(mut table: Table<'_>, faults: &mut Faults<'_>) -> O
     };
     check_window(&table, &quota, faults);
     let max_users = count(&mut table, "max_users", 100_000, faults);
+    let store = store(&mut table, folder, faults);
     table.close(faults);
-    Some(UnlistedQuota { quota, max_users })
+    (Some(UnlistedQuota { quota, max_users }), store)
+}
+
+fn store(table: &mut Table<'_>, folder: &Path, faults: &mut Faults<'_>) -> Option<QuotaStore> {
+    let choices = [
+        ("local", WhenRedisFails::Local),
+        ("reject", WhenRedisFails::Reject),
+        ("forward", WhenRedisFails::Forward),
+    ];
+    let is_shared = table.has("redis");
+    let written: Option<String> = table.optional("redis", faults);
+    if !is_shared && table.has("when_redis_fails") {
+        let key = "when_redis_fails";
+        faults.add(table.span(key), table.place(key), "stands without redis", "name redis, or leave it out");
+    }
+    let when_redis_fails = choice(table, "when_redis_fails", &choices, faults);
+    let url =
+        secret(&written.map(Zeroizing::new)?, folder).map_err(|(reason, mend)| (reason, mend.to_owned()));
+    match url.and_then(|url| Address::parse(&url).map_err(|why| (why.to_string(), why.mend().to_owned()))) {
+        Ok(redis) => Some(QuotaStore { redis, when_redis_fails }),
+        Err((reason, mend)) => {
+            faults.add(table.span("redis"), table.place("redis"), reason, mend);
+            None
+        }
+    }
+}
+
+/// A value that may stand elsewhere: in the environment, as `env:NAME`, or in a file, as `file:PATH`; the
+/// line break that ends a file is no part of it. Or else what is wrong, and the mend.
+fn secret(written: &str, folder: &Path) -> Result<Zeroizing<String>, (String, &'static str)> {
+    if let Some(name) = written.strip_prefix("env:") {
+        let value = std::env::var(name).map_err(|_| {
+            ("names no variable of the environment that is set, in UTF-8".into(), "set it for the gateway")
+        })?;
+        return Ok(Zeroizing::new(value));
+    }
+    if let Some(path) = written.strip_prefix("file:") {
+        let text = fs::read_to_string(folder.join(path)).map_err(|error| {
+            (
+                format!("names a file that cannot be read: {error}"),
+                "name one that the gateway's user can read",
+            )
+        })?;
+        let text = Zeroizing::new(text);
+        return Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()));
+    }
+    Ok(Zeroizing::new(written.to_owned()))
 }
 
 pub(super) fn quota(mut table: Table<'_>, faults: &mut Faults<'_>) -> Option<Quota> {

@@ -11,6 +11,7 @@ pub mod php;
 pub mod policy;
 #[path = "../../../src/quota/mod.rs"]
 pub mod quota;
+pub mod quota_store;
 #[path = "../../../src/reason.rs"]
 pub mod reason;
 pub mod tls;

@@ -23,6 +23,7 @@ const COUNTED_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) struct GatewayBuilder {
     sections: BTreeMap<&'static str, String>,
     tail: String,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl GatewayBuilder {
@@ -38,6 +39,12 @@ impl GatewayBuilder {
     pub(crate) fn append(mut self, text: &str) -> Self {
         self.tail.push_str(text);
         self.tail.push('\n');
+        self
+    }
+
+    /// Sets a variable of the gateway's environment.
+    pub(crate) fn env(mut self, name: &'static str, value: &str) -> Self {
+        self.environment.push((name, value.to_owned()));
         self
     }
 
@@ -70,7 +77,7 @@ impl GatewayBuilder {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let config = folder.path().join("gateway.toml");
         std::fs::write(&config, self.file()).unwrap();
-        command.arg("run").arg("--config").arg(&config);
+        command.arg("run").arg("--config").arg(&config).envs(self.environment);
         let mut gateway = Gateway::spawn(&mut command, folder);
         gateway.wait_ready();
         gateway
@@ -106,7 +113,7 @@ impl Gateway {
     /// A gateway in front of several peers.
     pub(crate) fn before_all(peers: &[impl ToString]) -> GatewayBuilder {
         let peers: Vec<String> = peers.iter().map(ToString::to_string).collect();
-        GatewayBuilder { sections: BTreeMap::new(), tail: String::new() }
+        GatewayBuilder { sections: BTreeMap::new(), tail: String::new(), environment: Vec::new() }
             .set("listen", "http = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"")
             .set("upstream", &format!("peers = {peers:?}"))
     }
@@ -275,6 +282,16 @@ impl Gateway {
 
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
+    }
+
+    /// How many file descriptors it has.
+    pub(crate) fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().count()
     }
 
     /// Resident memory, in bytes.

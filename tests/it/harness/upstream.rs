@@ -156,6 +156,13 @@ impl Upstream {
         self.shared.seen.lock().unwrap().connections.concat()
     }
 
+    /// Forgets what it was sent so far.
+    pub(crate) fn forget(&self) {
+        let mut seen = self.shared.seen.lock().unwrap();
+        seen.requests.clear();
+        seen.connections.iter_mut().for_each(|bytes| *bytes = Vec::new());
+    }
+
     /// Waits for the request number `count`, from one; panics at the deadline.
     pub(crate) fn wait_for(&self, count: usize) -> Message {
         let seen = self.shared.seen.lock().unwrap();

@@ -1,0 +1,73 @@
+//! An account in Redis: its key, and how a call is taken from it.
+
+use std::{fmt::Write, num::NonZeroU32, sync::LazyLock, time::Duration};
+
+use redis::{RedisError, Script, aio::ConnectionLike};
+use sha2::{Digest, Sha256};
+
+use crate::quota::{Balance, Exhausted, Quota};
+
+/// What every key begins with.
+const PREFIX: &str = "n4n-gateway:quota:";
+
+static SPEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("spend.lua")));
+
+/// The key of a user's account.
+///
+/// The name's digest stands in it, so that every name is as long and none can pass for another key.
+pub(super) fn key(username: &str) -> String {
+    let mut key = String::with_capacity(PREFIX.len() + 64);
+    key.push_str(PREFIX);
+    for byte in Sha256::digest(username) {
+        // Writing to a string cannot fail.
+        let _ = write!(key, "{byte:02x}");
+    }
+    key
+}
+
+/// Makes the server know the script.
+pub(super) async fn prepare(server: &mut impl ConnectionLike) -> Result<(), RedisError> {
+    SPEND.load_async(server).await.map(|_| ())
+}
+
+/// Takes one call from an account, in one round trip while the server knows the script.
+pub(super) async fn spend(
+    server: &mut impl ConnectionLike,
+    key: &str,
+    quota: Quota,
+) -> Result<Result<Balance, Exhausted>, RedisError> {
+    let (interval, window) = (quota.interval(), quota.window());
+    let (passes, whole_in): (bool, u64) =
+        SPEND.key(key).arg(nanos(interval)).arg(nanos(window)).invoke_async(server).await?;
+    let whole_in = Duration::from_nanos(whole_in);
+    let balance = quota.balance(whole_in);
+    Ok(if passes {
+        Ok(balance)
+    } else {
+        Err(Exhausted { balance, retry_after: (whole_in + interval).saturating_sub(window) })
+    })
+}
+
+/// Takes a call from an account that is nobody's: only a server that can be written to lets it pass.
+pub(super) async fn prove(server: &mut impl ConnectionLike) -> Result<(), RedisError> {
+    let quota = Quota { requests: NonZeroU32::MIN, per: Duration::from_millis(1), burst: NonZeroU32::MAX };
+    spend(server, &format!("{PREFIX}proof"), quota).await.map(|_| ())
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_the_prefix_and_the_names_digest() {
+        assert_eq!(
+            key("abc"),
+            "n4n-gateway:quota:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(key(&"a".repeat(256)).len(), key("a").len());
+    }
+}

@@ -1,0 +1,55 @@
+//! Finding a head's end and judging its framing, then what it says.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use http::{HeaderMap, HeaderValue};
+use n4n_gateway::policy::{
+    Credentials,
+    framing::{self, HeadScanner},
+    path,
+};
+
+const CALL: &str = "PATCH /api/customer/unlock HTTP/1.1\r\nHost: n4n.example.com\r\nUser-Agent: billing/2.1\r\n\
+    Accept: application/json\r\napi-key: 0123456789abcdef0123456789abcdef\r\napi-username: n4n_admin\r\n\
+    Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 15\r\n\r\n";
+
+fn head(criterion: &mut Criterion) {
+    let many: String =
+        (0..57).map(|number| format!("x-field-{number}: a value of some length\r\n")).collect();
+    let long = CALL.replace("\r\n\r\n", &format!("\r\n{many}\r\n"));
+    let mut group = criterion.benchmark_group("head");
+    for (name, bytes) in [("a call's", CALL), ("64 fields", &long)] {
+        group.throughput(Throughput::Bytes(bytes.len() as u64));
+        group.bench_function(format!("framing, {name}"), |bencher| {
+            bencher.iter(|| {
+                let bytes = black_box(bytes.as_bytes());
+                let range = HeadScanner::default().scan(bytes).expect("a sound head").expect("a whole one");
+                let head = framing::read(&bytes[range], |_, _| {}).expect("sound framing");
+                black_box(head.body)
+            });
+        });
+    }
+    group.finish();
+
+    let mut fields = HeaderMap::new();
+    for line in CALL.split("\r\n").skip(1).filter(|line| !line.is_empty()) {
+        let (name, value) = line.split_once(": ").expect("a field");
+        let name = http::HeaderName::from_bytes(name.as_bytes()).expect("a name");
+        fields.append(name, HeaderValue::from_static(value));
+    }
+    let mut group = criterion.benchmark_group("call");
+    group.bench_function("path, exact", |bencher| {
+        bencher.iter(|| path::classify(black_box("/api/customer/unlock")));
+    });
+    group.bench_function("path, escaped", |bencher| {
+        bencher.iter(|| path::classify(black_box("/x/%2e%2e/%2561pi;v=1//customer/%75nlock?a=b&c=d")));
+    });
+    group.bench_function("credentials", |bencher| {
+        bencher.iter(|| Credentials::of(black_box(&fields), false).expect("both are there"));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, head);
+criterion_main!(benches);

@@ -1,0 +1,59 @@
+//! Taking a call from an account: a listed user's, one of many users', and one that is empty.
+
+use std::{
+    hint::black_box,
+    num::NonZeroU32,
+    time::{Duration, Instant},
+};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use n4n_gateway::quota::{Ledger, Quota, Quotas, UnlistedQuota};
+
+const USERS: usize = 100_000;
+
+fn per_second(requests: u32) -> Quota {
+    let requests = NonZeroU32::new(requests).expect("more than none");
+    Quota { requests, per: Duration::from_secs(1), burst: requests }
+}
+
+fn quota(criterion: &mut Criterion) {
+    let start = Instant::now();
+    let quotas = Quotas {
+        users: Some(UnlistedQuota { quota: per_second(1_000_000), max_users: USERS }),
+        clients: Some(per_second(1_000_000)),
+    };
+    let empty = Quota { per: Duration::from_secs(1 << 30), ..per_second(1) };
+    let listed = [("listed", None), ("spent", Some(empty))];
+    let ledger = Ledger::open(quotas, listed, None, start);
+    let names: Vec<String> = (0..USERS).map(|number| format!("user-{number}")).collect();
+    for name in &names {
+        ledger.spend(name, start).expect("a new account is full");
+    }
+    ledger.spend("spent", start).expect("there was one");
+
+    let mut group = criterion.benchmark_group("quota");
+    // The clock goes on with every call, so that accounts refill as they are used.
+    let mut now = start;
+    let mut tick = || {
+        now += Duration::from_micros(10);
+        now
+    };
+    group.bench_function("listed user", |bencher| {
+        bencher.iter(|| ledger.spend(black_box("listed"), tick()).expect("refilled"));
+    });
+    group.bench_function("one of 100,000 users", |bencher| {
+        let mut turns = names.iter().cycle();
+        bencher.iter(|| ledger.spend(black_box(turns.next().expect("endless")), tick()).expect("refilled"));
+    });
+    group.bench_function("client address", |bencher| {
+        let client = [192, 0, 2, 1].into();
+        bencher.iter(|| ledger.spend_client(black_box(client), tick()).expect("refilled"));
+    });
+    group.bench_function("empty account", |bencher| {
+        bencher.iter(|| ledger.spend(black_box("spent"), tick()).expect_err("spent"));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, quota);
+criterion_main!(benches);

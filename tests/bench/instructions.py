@@ -1,0 +1,94 @@
+"""Counts the gateway's instructions per call under callgrind and compares them with those written down."""
+
+import argparse
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+
+from contestants import Contestant, Fault, accepts, make_certificate, wait_until
+
+COUNTS = pathlib.Path(__file__).with_suffix(".txt")
+MARGIN = 0.03
+CALLS = 1000
+PATHS = {
+    "accepted": [],
+    "refused": ["--body", "customer_id=191&orderid=7", "--expect", "400"],
+}
+
+
+class Counter:
+    """The gateway under callgrind, before a stand-in of n4n."""
+
+    def __init__(self, binaries, folder):
+        self.binaries, self.folder = binaries, folder
+        self.core = min(os.sched_getaffinity(0))
+        make_certificate(folder)
+        self.upstream = Contestant("stand-in", folder, self.core)
+        self.upstream.start([binaries / "n4n-gateway", "stand-in", "--listen", f"127.0.0.1:{self.upstream.http}"])
+
+    def total(self, options, calls):
+        """All instructions of a process that served so many calls, and the file that says where."""
+        gateway = Contestant(f"gateway {calls}", self.folder, self.core, "gateway.toml", self.upstream.http)
+        out = self.folder / "callgrind.out"
+        gateway.start(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}",
+                       self.binaries / "n4n-gateway", "run", "--config", gateway.config])
+        wait_until("the admin listener", lambda: accepts(gateway.admin))
+        load = subprocess.run(
+            [self.binaries / "load", "--target", f"127.0.0.1:{gateway.http}", "--connections", "1",
+             "--requests", str(calls), *options], capture_output=True, text=True)
+        if load.returncode != 0:
+            raise Fault(load.stderr)
+        gateway.process.send_signal(signal.SIGINT)
+        gateway.process.wait()
+        return int(re.search(r"^totals: (\d+)", out.read_text(), re.MULTILINE)[1]), out
+
+    def per_call(self, options):
+        once, _ = self.total(options, CALLS)
+        twice, _ = self.total(options, 2 * CALLS)
+        return round((twice - once) / CALLS)
+
+
+def compare(counts):
+    """Whether no count is over its margin; prints all of them."""
+    is_within = True
+    for line in COUNTS.read_text().splitlines():
+        path, _, written = line.partition(" ")
+        change = counts[path] / int(written) - 1
+        verdict = "more than allowed" if change > MARGIN else "fewer; write them down" if change < -MARGIN else "as written"
+        print(f"{path}: {counts[path]} instructions a call, {change:+.1%} against {written}: {verdict}")
+        is_within = is_within and change <= MARGIN
+    return is_within
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--binaries", type=pathlib.Path, required=True, help="the folder of the built programs")
+    parser.add_argument("--accept", action="store_true", help="write the counts down")
+    parser.add_argument("--profile", action="store_true", help="print where they are spent")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="n4n-bench-") as folder:
+        try:
+            counter = Counter(arguments.binaries, pathlib.Path(folder))
+            if arguments.profile:
+                for path, options in PATHS.items():
+                    print(f"\n{path}, 10,000 calls and the start:", flush=True)
+                    _, out = counter.total(options, 10_000)
+                    subprocess.run(["callgrind_annotate", "--threshold=95", out], check=True)
+                return True
+            counts = {path: counter.per_call(options) for path, options in PATHS.items()}
+        finally:
+            Contestant.stop_all()
+    if arguments.accept:
+        COUNTS.write_text("".join(f"{path} {count}\n" for path, count in counts.items()))
+    return compare(counts)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(not main())
+    except Fault as fault:
+        sys.exit(f"instructions: {fault}")
