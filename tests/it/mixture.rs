@@ -77,7 +77,7 @@ fn n4n() -> Upstream {
 }
 
 fn before(upstream: &Upstream, response_timeout: &str) -> GatewayBuilder {
-    let key = "0".repeat(64);
+    let key = "7".repeat(64);
     Gateway::before(upstream.address())
         .set("upstream", &format!("response_timeout = \"{response_timeout}\""))
         .set("log", "access = \"access.jsonl\"\naudit = \"audit.jsonl\"")
