@@ -21,6 +21,47 @@ fn two_lines_are_a_whole_configuration() {
 }
 
 #[test]
+fn every_default_may_be_written_out() {
+    let written = r#"
+        mode = "enforce"
+        [listen]
+        http = ["127.0.0.1:0"]
+        https = []
+        admin = "127.0.0.1:9090"
+        trusted_proxies = []
+        max_connections = 10000
+        max_in_flight = 1000
+        idle_timeout = "60s"
+        drain_timeout = "30s"
+        admin_hosts = []
+        [upstream]
+        peers = ["n4n.internal:80"]
+        host = "n4n.internal"
+        connect_timeout = "2s"
+        response_timeout = "30s"
+        idle_timeout = "4s"
+        [policy]
+        other_paths = "reject"
+        max_body = "8KiB"
+        header_timeout = "10s"
+        body_timeout = "10s"
+        value_pattern = "[0-9A-Za-z_.:-]{1,64}"
+        forward_headers = []
+        legacy_credentials = false
+        [clients]
+        networks = ["0.0.0.0/0", "::/0"]
+        [access]
+        unlisted_users = "forward"
+        [log]
+        access = "stdout"
+    "#;
+    let debug = |text: &str| format!("{:?}", parse(text).unwrap());
+    assert_eq!(debug(written), debug(MINIMAL));
+    let quota = "[quota]\nrequests = 10\nper = \"1s\"\nburst = 20\nmax_users = 100000\nwhen_redis_fails = \"local\"\n";
+    assert_eq!(debug(&format!("{MINIMAL}{quota}")), debug(&format!("{MINIMAL}[quota]\n")));
+}
+
+#[test]
 fn paths_start_at_the_files_folder() {
     let settings = parse(&format!("{MINIMAL}log.access = \"access.log\"")).unwrap();
     assert_eq!(settings.log.access, AccessSink::File("/etc/gateway/access.log".into()));
@@ -94,7 +135,7 @@ fn what_contradicts_itself_is_a_fault() {
         ("quota = { requests = 1, per = \"1000h\", burst = 4000000000 }", "over ten years"),
         ("mode = \"audit\"", "is neither"),
         ("quota = { redis = \"redis://redis.internal\", when_redis_fails = \"pass\" }", "is none of these"),
-        ("quota = { when_redis_fails = \"local\" }", "stands without redis"),
+        ("quota = { when_redis_fails = \"reject\" }", "stands without redis"),
         ("quota = { redis = \"http://redis.internal\" }", "is no URL of a Redis server"),
         ("quota = { redis = \"env:NO_SUCH_VARIABLE\" }", "no variable of the environment"),
         ("quota = { redis = \"file:no/such/file\" }", "names a file that cannot be read"),

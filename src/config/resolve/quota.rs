@@ -40,11 +40,12 @@ fn store(table: &mut Table<'_>, folder: &Path, faults: &mut Faults<'_>) -> Optio
     ];
     let is_shared = table.has("redis");
     let written: Option<String> = table.optional("redis", faults);
-    if !is_shared && table.has("when_redis_fails") {
+    let when_redis_fails = choice(table, "when_redis_fails", &choices, faults);
+    // "local" is what happens without it, too.
+    if !is_shared && when_redis_fails != WhenRedisFails::Local {
         let key = "when_redis_fails";
         faults.add(table.span(key), table.place(key), "stands without redis", "name redis, or leave it out");
     }
-    let when_redis_fails = choice(table, "when_redis_fails", &choices, faults);
     let url =
         secret(&written.map(Zeroizing::new)?, folder).map_err(|(reason, mend)| (reason, mend.to_owned()));
     match url.and_then(|url| Address::parse(&url).map_err(|why| (why.to_string(), why.mend().to_owned()))) {
