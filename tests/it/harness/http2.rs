@@ -12,6 +12,7 @@ use http::{HeaderMap, Request};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -117,16 +118,18 @@ impl Http2 {
         self.answer(exchange)
     }
 
-    /// Lets the connection go on until something is so.
-    pub(crate) fn run_until(&mut self, is_so: impl Fn() -> bool) {
-        self.runtime.block_on(async {
-            let waited = async {
-                while !is_so() {
-                    sleep(Duration::from_millis(5)).await;
-                }
-            };
-            timeout(DEADLINE, waited).await.unwrap();
-        });
+    /// Lets the connection go on while something is waited for.
+    pub(crate) fn run_while<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let (waited, over) = oneshot::channel();
+            scope.spawn(|| drop(waited.send(wait())));
+            self.runtime.block_on(over).unwrap()
+        })
+    }
+
+    /// Lets the connection go on for so long.
+    pub(crate) fn run_for(&mut self, time: Duration) {
+        self.runtime.block_on(async { sleep(time).await });
     }
 
     /// How many streams the gateway lets be open at once.
