@@ -42,19 +42,15 @@ impl Service {
         let mut phase = self.gateway.phase();
         let patience = Patience::new(self.gateway.live().settings.listen.idle_timeout);
         let mut connection = Connection::new(transport, patience);
+        let record_end = |head: &[u8], beginning, reason| {
+            record(&self.gateway, head, client, beginning, RequestId::next(), reason);
+        };
         loop {
             let beginning = match self.next_head(&mut connection, &mut phase).await {
                 Ok(beginning) => beginning,
                 Err((_, NoHead::Closed)) => return,
                 Err((beginning, NoHead::Gone)) => {
-                    record(
-                        &self.gateway,
-                        connection.refused_head(),
-                        client,
-                        beginning,
-                        RequestId::next(),
-                        Reason::ClientGone,
-                    );
+                    record_end(connection.refused_head(), beginning, Reason::ClientGone);
                     return;
                 }
                 Err((beginning, NoHead::Refused(reason))) => {
@@ -77,15 +73,9 @@ impl Service {
             };
             connection = returned;
             if !home.was_judged() {
-                // Pingora's own parser is stricter on some targets; it has answered 400 by itself.
-                record(
-                    &self.gateway,
-                    connection.refused_head(),
-                    client,
-                    beginning,
-                    RequestId::next(),
-                    Reason::RequestMalformed,
-                );
+                // Pingora's own parser is stricter on some targets; it has answered 400 by itself. Its head has
+                // been handed over: what is in the inbox now is what follows.
+                record_end(&[], beginning, Reason::RequestMalformed);
             }
             if !reusable || !connection.is_between_requests() {
                 let _ = timeout(FAREWELL, connection.linger()).await;

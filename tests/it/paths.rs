@@ -297,3 +297,22 @@ fn the_upstream_asks_for_the_expected_body_of_another_path() {
     upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue").unwrap();
     assert_eq!(wire.answer().text(), "true");
 }
+
+#[test]
+fn what_pingora_alone_refuses_is_logged_without_what_follows_it() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(upstream.address()).start();
+    let mut wire = gateway.connect();
+    // Its authority is written otherwise than its Host. The body could be taken for the next request's head.
+    let body = "GET /of-the-body HTTP/1.1\r\n";
+    wire.send(format!(
+        "PATCH http://Gateway.test/api/customer/unlock HTTP/1.1\r\nHost: gateway.test\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    assert_eq!(wire.answer().status(), 400);
+    let line = &gateway.wait_for_log(1)[0];
+    assert_eq!(line["code"], "request_malformed", "{line}");
+    assert!(line["path"].is_null() && line["method"].is_null(), "{line}");
+    assert!(upstream.bytes().is_empty());
+}
