@@ -13,6 +13,7 @@ use pingora::{Error, ErrorType, http::ResponseHeader, proxy::Session};
 use super::{extract, reading::AnswerReader};
 use crate::{
     audit::{self, Answer, Intent},
+    config::Upstream,
     downstream::gate::Home,
     gateway::{Gateway, Live},
     outcome::{Beginning, Outcome, RequestId, UnlockResult},
@@ -121,8 +122,7 @@ impl Request {
     /// Limits the time in which the upstream must answer: the last byte is on its way.
     pub(super) fn expect_answer(&self) {
         if let (Some(home), Some(passage)) = (&self.home, &self.passage) {
-            let left = passage.time_left(self.live.settings.upstream.response_timeout);
-            home.expect_answer(Some(Instant::now() + left));
+            home.expect_answer(Some(passage.answer_due(self.live.settings.upstream.response_timeout)));
         }
     }
 
@@ -296,6 +296,8 @@ pub(super) struct Passage {
     turns: Turns,
     /// The turn at the peer tried last.
     turn: Option<Turn>,
+    /// Whether that has less time to connect than a peer is given, because others took it.
+    is_cut_short: bool,
     /// What n4n answers, as it passes.
     pub(super) answer: Option<AnswerReader>,
     admitted_at: Instant,
@@ -312,6 +314,7 @@ impl Passage {
             load,
             turns,
             turn: None,
+            is_cut_short: false,
             answer: None,
             admitted_at: Instant::now(),
             interim: 0,
@@ -321,10 +324,14 @@ impl Passage {
         }
     }
 
-    /// The turn at the next peer; none where every one was tried.
-    pub(super) fn turn(&mut self) -> Option<&Turn> {
-        self.turn = self.turns.next(Instant::now());
-        self.turn.as_ref()
+    /// The turn at the next peer, and how long it may take to connect; none where every one was tried.
+    pub(super) fn turn(&mut self, upstream: &Upstream) -> Option<(&Turn, Duration)> {
+        let now = Instant::now();
+        let left = self.answer_due(upstream.response_timeout).saturating_duration_since(now);
+        let within = upstream.connect_timeout.min(left);
+        self.is_cut_short = self.turn.is_some() && within < upstream.connect_timeout;
+        self.turn = self.turns.next(now);
+        self.turn.as_ref().map(|turn| (turn, within))
     }
 
     /// The peer tried last.
@@ -332,18 +339,24 @@ impl Passage {
         self.turn.as_ref().map(|turn| turn.peer().address())
     }
 
-    /// What is left of the time for an answer. A call that is held whole has its last byte when it is admitted,
-    /// so connects count; the body of another path is still to come then.
-    pub(super) fn time_left(&self, within: Duration) -> Duration {
-        if self.load.is_unlock() { within.saturating_sub(self.admitted_at.elapsed()) } else { within }
+    /// When the answer must be there. A call that is held whole has its last byte when it is admitted, so
+    /// connects count; the body of another path is still to come then.
+    pub(super) fn answer_due(&self, within: Duration) -> Instant {
+        let from = if self.load.is_unlock() { self.admitted_at } else { Instant::now() };
+        from + within
     }
 
-    /// Takes note that the peer tried last could not be connected to, and tells whether another may be tried.
-    pub(super) fn may_try_another(&self, within: Duration) -> bool {
-        if let Some(turn) = &self.turn {
+    /// Takes note that the peer tried last could not be connected to.
+    pub(super) fn not_connected(&self) {
+        // One that was given what others had left of the time is not to blame.
+        if let Some(turn) = self.turn.as_ref().filter(|_| !self.is_cut_short) {
             turn.peer().eject(Instant::now());
         }
-        !self.time_left(within).is_zero() && !self.turns.is_empty()
+    }
+
+    /// Whether a peer is left, and time to try it.
+    pub(super) fn may_try_another(&self, within: Duration) -> bool {
+        self.answer_due(within) > Instant::now() && !self.turns.is_empty()
     }
 
     /// Takes note of an interim answer, and tells whether there may be so many.

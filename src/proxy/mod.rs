@@ -174,9 +174,8 @@ impl ProxyHttp for Handle {
     async fn upstream_peer(&self, _: &mut Session, request: &mut Request) -> Result<Box<HttpPeer>> {
         let live = request.live.clone();
         let upstream = &live.settings.upstream;
-        let passage = request.passage()?;
-        let within = upstream.connect_timeout.min(passage.time_left(upstream.response_timeout));
-        let turn = passage.turn().ok_or_else(|| Error::new_up(ErrorType::ConnectNoRoute))?;
+        let turn = request.passage()?.turn(upstream);
+        let (turn, within) = turn.ok_or_else(|| Error::new_up(ErrorType::ConnectNoRoute))?;
         Ok(Box::new(forward::peer(turn.peer().address(), upstream, live.generation, within)))
     }
 
@@ -187,9 +186,12 @@ impl ProxyHttp for Handle {
         request: &mut Request,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        // Nothing has been sent yet, so another peer may be tried.
         let within = request.live.settings.upstream.response_timeout;
-        error.set_retry(request.passage.as_ref().is_some_and(|passage| passage.may_try_another(within)));
+        if let Some(passage) = &request.passage {
+            passage.not_connected();
+            // Nothing has been sent yet.
+            error.set_retry(passage.may_try_another(within));
+        }
         error
     }
 

@@ -63,7 +63,7 @@ impl Peer {
 
     /// Whether a call may go to it.
     pub fn standing(&self, now: Instant) -> Standing {
-        if self.is_unfit.load(Ordering::Relaxed) {
+        if self.is_unfit() {
             return Standing::Unfit;
         }
         match self.ejected_until.load(Ordering::Relaxed) {
@@ -73,9 +73,14 @@ impl Peer {
         }
     }
 
+    /// Whether checks have found it unfit.
+    pub fn is_unfit(&self) -> bool {
+        self.is_unfit.load(Ordering::Relaxed)
+    }
+
     /// Whether nothing speaks against it.
     pub fn is_healthy(&self) -> bool {
-        !self.is_unfit.load(Ordering::Relaxed) && self.ejected_until.load(Ordering::Relaxed) == 0
+        !self.is_unfit() && self.ejected_until.load(Ordering::Relaxed) == 0
     }
 
     /// Takes on being the one call that tries a peer whose turn to be tried it is.
@@ -107,7 +112,7 @@ impl Peer {
 
     /// Takes note of a check: so many in a row that speak against what it is taken for change that.
     pub fn checked(&self, result: Result<(), String>, rise: NonZeroU32, fall: NonZeroU32) {
-        let is_unfit = self.is_unfit.load(Ordering::Relaxed);
+        let is_unfit = self.is_unfit();
         if result.is_err() == is_unfit {
             self.against.store(0, Ordering::Relaxed);
             return;

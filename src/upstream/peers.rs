@@ -155,8 +155,7 @@ pub struct Turns {
 impl Turns {
     /// Whether none is left that may be tried.
     pub fn is_empty(&self) -> bool {
-        let now = Instant::now();
-        !self.left().any(|(_, peer)| peer.standing(now) != Standing::Unfit)
+        self.left().all(|(_, peer)| peer.is_unfit())
     }
 
     /// The next to try: the least busy of those that nothing speaks against; where there is none, the least busy

@@ -175,3 +175,13 @@ fn connects_count_towards_the_time_for_an_answer() {
     assert!(start.elapsed() >= Duration::from_millis(300), "given up too early");
     assert!(start.elapsed() < Duration::from_secs(4), "took {:?}", start.elapsed());
 }
+
+#[test]
+fn a_peer_that_got_what_others_left_of_the_time_is_not_blamed() {
+    let silent: Vec<_> = std::iter::repeat_with(silent_address).take(2).collect();
+    let peers: Vec<_> = silent.iter().map(|(address, _)| *address).collect();
+    let timeouts = "connect_timeout = \"400ms\"\nresponse_timeout = \"600ms\"";
+    let gateway = Gateway::before_all(&peers).set("upstream", timeouts).start();
+    assert_eq!(gateway.call(&Call::unlock()).code(), "upstream_unreachable");
+    gateway.wait_for_metric("n4n_gateway_upstream_healthy", 1.0);
+}
