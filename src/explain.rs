@@ -4,7 +4,8 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use bytes::Bytes;
+use http::{HeaderMap, header};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -14,8 +15,8 @@ use crate::{
     outcome::RequestId,
     php,
     policy::{
-        Call, Head, Route,
-        framing::{self, BodyFraming, HeadScanner},
+        Call, Route,
+        framing::{BodyFraming, HeadScanner, RequestHead},
     },
     proxy::{answer, forward::Forwarding},
     reason::Reason,
@@ -116,15 +117,10 @@ impl Findings {
         let policy = &live.settings.policy;
         // What ends before its head does would be waited for in vain.
         let range = HeadScanner::default().scan(bytes)?.ok_or(Reason::HeaderTimeout)?;
-        let (head_bytes, rest) = (&bytes[range.clone()], &bytes[range.end..]);
-        let mut fields = Vec::new();
-        let raw = framing::read(head_bytes, |name, value| fields.push((name, value)))?;
-        for (name, value) in fields {
-            let pair = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_bytes(value).ok());
-            let (name, value) = pair.ok_or(Reason::RequestMalformed)?;
-            self.fields.append(name, value);
-        }
-        let head = Head { method: raw.method, target: raw.target, fields: &self.fields };
+        let rest = &bytes[range.end..];
+        let request = RequestHead::read(Bytes::copy_from_slice(&bytes[range]))?;
+        let head = request.view();
+        self.fields.clone_from(&request.fields);
         let client = policy.judge_client(peer, &head)?;
         self.client = Some(client);
         if policy.route(&head)? == Route::Other {
@@ -133,7 +129,7 @@ impl Findings {
         }
         let credentials = policy.judge_head(&head)?;
         let caller = policy.judge_caller(credentials, &head, client)?;
-        let body = body(raw.body, rest)?;
+        let body = body(request.body, rest)?;
         self.body = Some(body.clone());
         self.admitted = Some(Admitted::Unlock(policy.judge_body(caller, &body)?));
         Ok(())

@@ -15,13 +15,16 @@ use crate::{policy::LookupKey, reason::Reason};
 pub struct RequestId(Uuid);
 
 impl RequestId {
+    /// The bytes of its text.
+    pub const LENGTH: usize = 36;
+
     /// A new one.
     pub fn next() -> Self {
         Self(Uuid::now_v7())
     }
 
     /// Its text, written into `buffer`.
-    pub fn encode(self, buffer: &mut [u8; 36]) -> &str {
+    pub fn encode(self, buffer: &mut [u8; Self::LENGTH]) -> &str {
         self.0.hyphenated().encode_lower(buffer)
     }
 }

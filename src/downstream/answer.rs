@@ -1,15 +1,16 @@
-//! The answers that Pingora writes, read again to be sent by HTTP/2.
+//! How answers end, and those of one stream read again to be sent by HTTP/2.
 
 use std::io;
 
-use http::{Method, Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode, header};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
 /// More header fields than Pingora takes of an upstream, with those that it and the gateway add.
 const MAX_ANSWER_FIELDS: usize = 300;
 
 /// How an answer's body ends.
-pub(super) enum End {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
     /// It has none.
     Empty,
     /// After so many bytes.
@@ -53,13 +54,17 @@ fn parse(head: &[u8]) -> Option<Response<()>> {
     response.body(()).ok()
 }
 
-pub(super) fn end_of(head: &Response<()>, method: &Method) -> io::Result<End> {
-    let is_bodiless = matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if is_bodiless || method == Method::HEAD {
+/// How the body ends of an answer with this head (RFC 9112 section 6.3); `is_to_head` where HEAD was asked.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidData`] for a length that is none.
+pub(super) fn end_of(status: StatusCode, fields: &HeaderMap, is_to_head: bool) -> io::Result<End> {
+    let is_bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if is_bodiless || is_to_head {
         Ok(End::Empty)
-    } else if head.headers().contains_key(header::TRANSFER_ENCODING) {
+    } else if fields.contains_key(header::TRANSFER_ENCODING) {
         Ok(End::Chunked)
-    } else if let Some(length) = head.headers().get(header::CONTENT_LENGTH) {
+    } else if let Some(length) = fields.get(header::CONTENT_LENGTH) {
         let length = length.to_str().ok().and_then(|length| length.parse().ok());
         match length.ok_or(io::ErrorKind::InvalidData)? {
             0 => Ok(End::Empty),

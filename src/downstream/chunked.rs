@@ -11,6 +11,9 @@ const MAX_LINE: usize = 256;
 /// The most digits of a size, leading zeros included: as many as 64 bits can have.
 const MAX_DIGITS: usize = 16;
 
+/// The largest size before its last digit: readers that count with a sign must agree on it.
+const MAX_BEFORE_LAST: u64 = i64::MAX as u64 >> 4;
+
 /// The most bytes of trailer section.
 const MAX_TRAILERS: usize = 4096;
 
@@ -94,7 +97,7 @@ impl ChunkScanner {
         }
         let digit = (byte as char).to_digit(16).map(u64::from);
         match (self.state, byte, digit) {
-            (State::Size(size), _, Some(digit)) if self.seen <= MAX_DIGITS => {
+            (State::Size(size), _, Some(digit)) if self.seen <= MAX_DIGITS && size <= MAX_BEFORE_LAST => {
                 Ok(State::Size(size << 4 | digit))
             }
             (State::Size(size), b'\r', _) if self.seen > 1 => Ok(State::SizeLf(size)),

@@ -1,203 +1,285 @@
-//! A client connection's life: one request after the other, each let in whole or answered at the gate.
+//! A client's bytes: heads that are judged before anything else sees them, bodies freed of their framing, answers.
+//!
+//! Nothing reads ahead of the request that is being served: pipelined requests wait their turn, a client that
+//! leaves does not disturb a call that is under way, and no time is spent on asking the socket for news.
 
-use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
 
-use pingora::{apps::HttpServerApp, protocols::http::ServerSession, proxy::HttpProxy, server::ShutdownWatch};
-use tokio::{sync::watch, time::timeout};
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{Sleep, sleep_until},
+};
 
 use super::{
-    gate::{Connection, Gate, Home, NoHead},
-    patience::Patience,
-    transport::Transport,
+    chunked::ChunkScanner,
+    patience::{Patience, within},
+    transport::{Lingering, Transport},
 };
 use crate::{
-    gateway::Gateway,
-    outcome::{Beginning, Outcome, Record, RequestId},
-    policy::{framing, path},
-    proxy::{Arrival, Handle, answer},
+    policy::framing::{BodyFraming, HeadScanner, RequestHead},
     reason::Reason,
-    server::Phase,
 };
 
-/// How long the client may take to read an answer of the gate's, and to go away after its last one: short, since
-/// it comes on top of every deadline.
-pub(super) const FAREWELL: Duration = Duration::from_millis(750);
+/// How much is read from the socket at once.
+const READ_SIZE: usize = 4096;
 
-/// What a worker needs to serve a connection.
-#[derive(Clone)]
-pub struct Service {
-    /// The gateway.
-    pub gateway: Arc<Gateway>,
-    /// This worker's Pingora, with its own pool of upstream connections.
-    pub proxy: Arc<HttpProxy<Handle>>,
-    /// What would make Pingora end connections; the gateway's answers do that.
-    pub never: ShutdownWatch,
+/// How much of an answer is gathered before it is sent; most fit whole.
+const WRITE_SIZE: usize = 16 * 1024;
+
+/// A client's transport with the bytes that are on their way in and out.
+#[derive(Debug)]
+pub struct Connection {
+    transport: Transport,
+    inbox: BytesMut,
+    outbox: BytesMut,
+    patience: Patience,
+    unread: Unread,
+    /// Goes off when the upstream's time to answer runs out; made when first needed, then set anew.
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
-impl Service {
-    /// Serves requests from one connection until either side has enough of it.
-    pub async fn serve(self, transport: Transport, client: SocketAddr) {
-        let _defects = Defects { gateway: &self.gateway, client };
-        let home = Arc::new(Home::default());
-        let mut phase = self.gateway.phase();
-        let patience = Patience::new(self.gateway.live().settings.listen.idle_timeout);
-        let mut connection = Connection::new(transport, patience);
-        let record_end = |head: &[u8], beginning, reason| {
-            record(&self.gateway, head, client, beginning, RequestId::next(), reason);
+/// What of the present request's body has not been read yet.
+#[derive(Debug)]
+enum Unread {
+    /// So many bytes.
+    Length(u64),
+    /// The rest of a chunked body.
+    Chunked(ChunkScanner),
+    /// Nothing that could be told from the next request.
+    Broken,
+}
+
+/// Why no request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoHead {
+    /// The client closed the connection between requests.
+    Closed,
+    /// The client closed or broke the connection within a head.
+    Gone,
+    /// A head came that cannot be let through.
+    Refused(Reason),
+}
+
+impl Connection {
+    /// A connection on which no request has come yet, and whose client has so much time to take answers.
+    pub fn new(transport: Transport, patience: Patience) -> Self {
+        let (inbox, outbox) = (BytesMut::new(), BytesMut::new());
+        Self { transport, inbox, outbox, patience, unread: Unread::Length(0), alarm: None }
+    }
+
+    /// The scheme that its requests are made with.
+    pub const fn scheme(&self) -> &'static str {
+        self.transport.scheme()
+    }
+
+    /// Waits for the first byte of the next request.
+    ///
+    /// # Errors
+    /// [`NoHead::Closed`] when the connection ends instead.
+    pub async fn first_byte(&mut self) -> Result<(), NoHead> {
+        if self.inbox.is_empty() {
+            self.fill().await.map_err(|_| NoHead::Closed)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the next head whole and judges its framing.
+    ///
+    /// # Errors
+    /// [`NoHead::Refused`] with the rule it broke, [`NoHead::Gone`] when it did not come whole.
+    pub async fn head(&mut self) -> Result<RequestHead, NoHead> {
+        let mut scanner = HeadScanner::default();
+        let range = loop {
+            if let Some(range) = scanner.scan(&self.inbox).map_err(NoHead::Refused)? {
+                break range;
+            }
+            self.fill().await.map_err(|_| NoHead::Gone)?;
         };
-        loop {
-            let beginning = match self.next_head(&mut connection, &mut phase).await {
-                Ok(beginning) => beginning,
-                Err((_, NoHead::Closed)) => return,
-                Err((beginning, NoHead::Gone)) => {
-                    record_end(connection.refused_head(), beginning, Reason::ClientGone);
-                    return;
+        let length = range.len();
+        self.inbox.advance(range.start);
+        let bytes = self.inbox.split_to(length).freeze();
+        let head = match RequestHead::read(bytes.clone()) {
+            Ok(head) => head,
+            Err(reason) => {
+                // For the log.
+                self.inbox = BytesMut::from(bytes);
+                return Err(NoHead::Refused(reason));
+            }
+        };
+        self.unread = match head.body {
+            BodyFraming::Length(length) => Unread::Length(length),
+            BodyFraming::Chunked => Unread::Chunked(ChunkScanner::default()),
+        };
+        Ok(head)
+    }
+
+    /// The head that [`head`](Self::head) refused, as far as it came.
+    pub fn refused_head(&self) -> &[u8] {
+        &self.inbox
+    }
+
+    /// Whether the whole of the last request has been read.
+    pub fn is_between_requests(&self) -> bool {
+        match &self.unread {
+            Unread::Length(left) => *left == 0,
+            Unread::Chunked(scanner) => scanner.is_done(),
+            Unread::Broken => false,
+        }
+    }
+
+    /// The next piece of the present request's body; `None` once it is whole. Nothing is lost where the wait for it
+    /// is given up.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidData`] where chunking is broken, [`io::ErrorKind::UnexpectedEof`] where the client
+    /// left, or what else happened to the transport.
+    pub async fn piece(&mut self) -> io::Result<Option<Bytes>> {
+        while !self.is_between_requests() {
+            if self.inbox.is_empty() && !matches!(self.unread, Unread::Broken) {
+                self.fill().await?;
+            }
+            let piece = match &mut self.unread {
+                Unread::Length(left) => {
+                    let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(self.inbox.len());
+                    *left -= taken as u64;
+                    self.inbox.split_to(taken).freeze()
                 }
-                Err((beginning, NoHead::Refused(reason))) => {
-                    self.turn_away(connection, client, beginning, reason).await;
-                    return;
+                Unread::Chunked(scanner) => {
+                    let mut piece = BytesMut::new();
+                    let Ok(taken) = scanner.follow(&self.inbox, |data| piece.extend_from_slice(data)) else {
+                        self.unread = Unread::Broken;
+                        continue;
+                    };
+                    self.inbox.advance(taken);
+                    piece.freeze()
                 }
+                Unread::Broken => return Err(io::ErrorKind::InvalidData.into()),
             };
-            home.expect_answer(None);
-            let scheme = connection.scheme();
-            let mut session = ServerSession::new_http1(Box::new(Gate::new(connection, home.clone())));
-            session.set_connection_user_context(Some(Box::new(Arrival {
-                client,
-                scheme,
-                beginning,
-                home: home.clone(),
-            })));
-            let reusable = self.proxy.process_new_http(session, &self.never).await.is_some();
-            let Some(returned) = home.take() else {
-                return;
-            };
-            connection = returned;
-            if !home.was_judged() {
-                // Pingora's own parser is stricter on some targets; it has answered 400 by itself. Its head has
-                // been handed over: what is in the inbox now is what follows.
-                record_end(&[], beginning, Reason::RequestMalformed);
-            }
-            if !reusable || !connection.is_between_requests() {
-                let _ = timeout(FAREWELL, connection.linger()).await;
-                return;
+            if !piece.is_empty() {
+                return Ok(Some(piece));
             }
         }
+        Ok(None)
     }
 
-    /// Waits for the next request and reads its head, each within its time.
-    async fn next_head(
-        &self,
-        connection: &mut Connection,
-        phase: &mut watch::Receiver<Phase>,
-    ) -> Result<Beginning, (Beginning, NoHead)> {
-        let live = self.gateway.live();
-        let settings = &live.settings;
-        let arrival = async {
-            tokio::select! {
-                biased;
-                arrival = timeout(settings.listen.idle_timeout, connection.first_byte()) => {
-                    arrival.unwrap_or(Err(NoHead::Closed))
+    /// The whole of the present request's body.
+    ///
+    /// # Errors
+    /// `body_too_large`, `body_timeout`, `body_malformed` where chunking is broken, or `client_gone`.
+    pub async fn body(&mut self, most: usize, limit: Duration) -> Result<Bytes, Reason> {
+        let whole = async {
+            let mut whole = Bytes::new();
+            while let Some(piece) = self.piece().await.map_err(|error| broken(&error))? {
+                if whole.len() + piece.len() > most {
+                    return Err(Reason::BodyTooLarge);
                 }
-                _ = phase.wait_for(|phase| *phase == Phase::Draining) => Err(NoHead::Closed),
+                if whole.is_empty() {
+                    whole = piece;
+                } else {
+                    let mut joined = BytesMut::from(whole);
+                    joined.extend_from_slice(&piece);
+                    whole = joined.freeze();
+                }
             }
+            Ok(whole)
         };
-        let arrived = arrival.await;
-        let beginning = Beginning::now();
-        arrived.map_err(|end| (beginning, end))?;
-        match timeout(settings.deadlines.header, connection.head()).await {
-            Ok(Ok(())) => Ok(beginning),
-            Ok(Err(end)) => Err((beginning, end)),
-            Err(_) => Err((beginning, NoHead::Refused(Reason::HeaderTimeout))),
+        within(limit, whole).await.unwrap_or(Err(Reason::BodyTimeout))
+    }
+
+    /// Reads and drops what is left of the present request's body, so that the connection can be used again.
+    ///
+    /// Tells whether it came to its end within both bounds.
+    pub async fn drain(&mut self, most: usize, limit: Duration) -> bool {
+        let drained = async {
+            let mut left = most;
+            while let Some(piece) = self.piece().await? {
+                left = left.checked_sub(piece.len()).ok_or(io::ErrorKind::InvalidData)?;
+            }
+            io::Result::Ok(())
+        };
+        matches!(within(limit, drained).await, Ok(Ok(())))
+    }
+
+    /// Gathers bytes of an answer; they go out when they are many, or with [`flush`](Self::flush).
+    ///
+    /// # Errors
+    /// Those of the transport, or [`io::ErrorKind::TimedOut`] when the client takes nothing.
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        for piece in bytes.chunks(WRITE_SIZE) {
+            if self.outbox.len() + piece.len() > WRITE_SIZE {
+                self.flush().await?;
+            }
+            self.outbox.extend_from_slice(piece);
+        }
+        Ok(())
+    }
+
+    /// Sends what was gathered.
+    ///
+    /// # Errors
+    /// As of [`write`](Self::write).
+    pub async fn flush(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.outbox.is_empty() {
+            match ready!(self.transport.poll_write_patiently(cx, &self.outbox, &mut self.patience))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.outbox.advance(sent),
+            }
+        }
+        self.transport.poll_flush_patiently(cx, &mut self.patience)
+    }
+
+    /// Ends the connection so that the client cannot take what was sent for a whole answer.
+    pub fn reset(self) {
+        self.transport.reset();
+    }
+
+    /// Sends the last answer on this connection, in which no other is half sent.
+    ///
+    /// # Errors
+    /// Those of the transport.
+    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.transport.write_all(bytes).await?;
+        self.transport.flush().await
+    }
+
+    /// Ends the connection so that the last answer arrives; until the client is gone, or does not stop sending.
+    pub async fn linger(self) {
+        // Whatever ends it, it is over.
+        let _ = Lingering::new(self.transport, self.patience).shutdown().await;
+    }
+
+    /// Goes off at a time, which may change while it is waited for.
+    pub fn poll_alarm(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let at = at.into();
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if alarm.deadline() != at {
+            alarm.as_mut().reset(at);
+        }
+        alarm.as_mut().poll(cx)
+    }
+
+    /// Reads what has come, at least a byte.
+    async fn fill(&mut self) -> io::Result<()> {
+        self.inbox.reserve(READ_SIZE);
+        match self.transport.read_buf(&mut self.inbox).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
         }
     }
-
-    /// Answers a request whose head cannot be let through, and closes.
-    async fn turn_away(
-        &self,
-        mut connection: Connection,
-        client: SocketAddr,
-        beginning: Beginning,
-        reason: Reason,
-    ) {
-        let id = RequestId::next();
-        let answer = answer::raw(reason, id);
-        record(&self.gateway, connection.refused_head(), client, beginning, id, reason);
-        let farewell = async {
-            if connection.send(&answer).await.is_ok() {
-                connection.linger().await;
-            }
-        };
-        let _ = timeout(FAREWELL, farewell).await;
-    }
 }
 
-/// Counts and logs what has come to no request of Pingora's.
-pub(super) fn record(
-    gateway: &Gateway,
-    head: &[u8],
-    client: SocketAddr,
-    beginning: Beginning,
-    request_id: RequestId,
-    reason: Reason,
-) {
-    let line = framing::readable_request_line(head);
-    let record = Record {
-        time: beginning.time,
-        request_id,
-        client: Some(client.ip().to_canonical()),
-        user: None,
-        is_listed: false,
-        method: line.map(|(method, _)| method),
-        path: line.map(|(_, target)| path::without_query(target)),
-        outcome: Outcome::of(reason),
-        status: Outcome::of(reason).status(),
-        duration: beginning.instant.elapsed(),
-        upstream_duration: None,
-        peer: None,
-        lookup: None,
-        unlock: None,
-        observed: None,
-    };
-    gateway.record(&gateway.live(), &record);
-}
-
-/// Counts and logs a panic, which ends the connection it happened on and nothing else.
-struct Defects<'a> {
-    gateway: &'a Gateway,
-    client: SocketAddr,
-}
-
-impl Drop for Defects<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            record(self.gateway, &[], self.client, Beginning::now(), RequestId::next(), Reason::Internal);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::config::Settings;
-
-    #[test]
-    fn a_panic_is_counted_as_a_defect() {
-        let text =
-            "listen.http = [\"127.0.0.1:0\"]\nupstream.peers = [\"192.0.2.1:80\"]\nlog.access = \"off\"";
-        let gateway = Gateway::open(Settings::parse(text, Path::new("")).unwrap()).unwrap();
-        let client = "192.0.2.7:4000".parse().unwrap();
-        let count = || gateway.metrics.read().ended[Reason::Internal as usize];
-        drop(Defects { gateway: &gateway, client });
-        assert_eq!(count(), 0);
-        thread::scope(|scope| {
-            let connection = scope.spawn(|| {
-                let _defects = Defects { gateway: &gateway, client };
-                panic!("on purpose");
-            });
-            assert!(connection.join().is_err());
-        });
-        assert_eq!(count(), 1);
-    }
+/// Why a body could not be read: its sender left, or it is no body.
+fn broken(error: &io::Error) -> Reason {
+    if error.kind() == io::ErrorKind::InvalidData { Reason::BodyMalformed } else { Reason::ClientGone }
 }

@@ -27,8 +27,8 @@ use tokio::{
 
 use super::{
     answer::{End, answer_head, chunk_size, end_of, line},
-    connection::{FAREWELL, Service, record},
     patience::Patience,
+    service::{FAREWELL, Service, record},
     transport::{Lingering, Transport},
 };
 use crate::{
@@ -259,7 +259,7 @@ async fn send_answer(
         }
         head = answer_head(&mut from).await?;
     }
-    let end = end_of(&head, method)?;
+    let end = end_of(head.status(), head.headers(), method == Method::HEAD)?;
     for name in OF_THE_CONNECTION {
         head.headers_mut().remove(name);
     }

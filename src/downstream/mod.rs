@@ -1,9 +1,11 @@
-//! The client's side: connections, and a gate that hands Pingora one request at a time.
+//! The client's side: connections, their requests and answers, and what Pingora has of them.
 
 mod answer;
 pub mod chunked;
 pub mod connection;
-pub mod gate;
 mod http2;
 pub mod patience;
+pub mod reply;
+pub mod service;
+pub mod session;
 pub mod transport;

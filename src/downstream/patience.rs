@@ -2,16 +2,29 @@
 //! and then does not stretch.
 
 use std::{
+    future::poll_fn,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, error::Elapsed, sleep_until, timeout};
 
 /// How many bytes a client must take to earn a second of waiting back.
 const PACE: usize = 4096;
+
+/// Waits for something so long, as [`timeout`] does, but makes no timer for what is there already.
+///
+/// # Errors
+/// [`Elapsed`] when it did not come in time.
+pub async fn within<F: Future>(limit: Duration, awaited: F) -> Result<F::Output, Elapsed> {
+    let mut awaited = pin!(awaited);
+    match poll_fn(|cx| Poll::Ready(awaited.as_mut().poll(cx))).await {
+        Poll::Ready(there) => Ok(there),
+        Poll::Pending => timeout(limit, awaited).await,
+    }
+}
 
 /// What is left of a client's time. Waiting spends it, what is taken earns it back, up to what it was at first.
 #[derive(Debug)]
@@ -64,8 +77,6 @@ impl Patience {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use tokio::time::{pause, sleep};
 
     use super::*;

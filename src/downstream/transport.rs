@@ -92,18 +92,23 @@ impl Transport {
 
     /// Lets nothing linger for a client that did not take what was sent: the system would keep it for minutes.
     fn give_up_if_late<T>(&self, sent: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        let socket = match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(stream) => stream.get_ref().0,
-            Self::Stream(_) => return sent,
-        };
         if let Poll::Ready(Err(error)) = &sent
             && error.kind() == io::ErrorKind::TimedOut
         {
-            // Where that cannot be set, the system ends it in its own time.
-            let _ = set_socket_linger(socket, Some(Duration::ZERO));
+            self.reset();
         }
         sent
+    }
+
+    /// Has it end with a reset, and nothing linger, once it is dropped.
+    pub(super) fn reset(&self) {
+        let socket = match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0,
+            Self::Stream(_) => return,
+        };
+        // Where that cannot be set, the system ends it in its own time.
+        let _ = set_socket_linger(socket, Some(Duration::ZERO));
     }
 }
 

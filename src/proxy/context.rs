@@ -1,23 +1,22 @@
-//! What one request carries from callback to callback.
+//! What one request carries from its head to its record.
 
 use std::{
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
-use http::header;
-use pingora::{Error, ErrorType, http::ResponseHeader, proxy::Session};
+use pingora::{Error, ErrorType};
 
-use super::{extract, reading::AnswerReader};
+use super::reading::AnswerReader;
 use crate::{
     audit::{self, Answer, Intent},
     config::Upstream,
-    downstream::gate::Home,
+    downstream::{connection::Connection, reply::CONTINUE, session::Home},
     gateway::{Gateway, Live},
-    outcome::{Beginning, Outcome, RequestId, UnlockResult},
-    policy::{Call, Credentials, Lookup, LookupKey},
+    outcome::{Beginning, Outcome, Record, RequestId, UnlockResult},
+    policy::{Call, Credentials, Lookup, LookupKey, Route, framing::RequestHead},
     quota::{Balance, Exhausted, InProcess, Spend},
     quota_store::{Line, Shared},
     reason::Reason,
@@ -27,7 +26,7 @@ use crate::{
     },
 };
 
-/// How a request arrived: what its connection knows and Pingora does not.
+/// How a request arrived.
 #[derive(Debug)]
 pub struct Arrival {
     /// The client's end of the connection.
@@ -36,7 +35,9 @@ pub struct Arrival {
     pub scheme: &'static str,
     /// When the request's first byte was there.
     pub beginning: Beginning,
-    /// Where its connection waits for it.
+    /// Its head.
+    pub head: RequestHead,
+    /// Where its connection waits while Pingora has it.
     pub home: Arc<Home>,
 }
 
@@ -44,9 +45,11 @@ pub struct Arrival {
 #[derive(Debug)]
 pub struct Request {
     pub(super) id: RequestId,
-    pub(super) beginning: Beginning,
+    beginning: Beginning,
+    /// Its head.
+    pub head: RequestHead,
     /// The settings it began with.
-    pub(super) live: Arc<Live>,
+    pub live: Arc<Live>,
     /// The connection's other end; once that is known, the client it speaks for.
     pub(super) client: IpAddr,
     pub(super) scheme: &'static str,
@@ -62,7 +65,8 @@ pub struct Request {
     /// There once the request was admitted.
     pub(super) passage: Option<Passage>,
     pub(super) state: State,
-    home: Option<Arc<Home>>,
+    /// Where its connection waits while Pingora has it.
+    pub home: Arc<Home>,
     body: Option<Bytes>,
     pub(super) gateway: Arc<Gateway>,
     /// Whether the audit trail has an intent whose outcome it lacks.
@@ -84,18 +88,20 @@ pub(super) enum State {
     /// Nothing has spoken against it.
     Open,
     /// It ended for this reason.
-    Refused(Reason),
+    Failed(Reason),
 }
 
 impl Request {
-    pub(super) fn new(gateway: Arc<Gateway>) -> Self {
+    /// A request that nothing has been judged of but its framing.
+    pub fn new(gateway: Arc<Gateway>, arrival: Arrival) -> Self {
         let live = gateway.live();
         Self {
             id: RequestId::next(),
-            beginning: Beginning::now(),
+            beginning: arrival.beginning,
+            head: arrival.head,
             live,
-            client: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            scheme: "http",
+            client: arrival.client.ip().to_canonical(),
+            scheme: arrival.scheme,
             credentials: None,
             is_listed: false,
             lookup: None,
@@ -104,67 +110,58 @@ impl Request {
             observed: None,
             passage: None,
             state: State::Open,
-            home: None,
+            home: arrival.home,
             body: None,
             gateway,
             is_intended: false,
         }
     }
 
-    pub(super) fn arrived(&mut self, arrival: Arrival) {
-        arrival.home.judged();
-        self.client = arrival.client.ip().to_canonical();
-        self.scheme = arrival.scheme;
-        self.beginning = arrival.beginning;
-        self.home = Some(arrival.home);
-    }
-
     /// Limits the time in which the upstream must answer: the last byte is on its way.
     pub(super) fn expect_answer(&self) {
-        if let (Some(home), Some(passage)) = (&self.home, &self.passage) {
-            home.expect_answer(Some(passage.answer_due(self.live.settings.upstream.response_timeout)));
+        if let Some(passage) = &self.passage {
+            let within = self.live.settings.upstream.response_timeout;
+            self.home.expect_answer(Some(passage.answer_due(within)));
         }
     }
 
     /// Takes note that the upstream has answered.
-    pub(super) fn answered(&mut self, response: &ResponseHeader) -> pingora::Result<()> {
+    pub(super) fn answered(&mut self) -> pingora::Result<()> {
         // An unlock call's answer is a few bytes: they get as long again. Another path's may be long.
-        let is_unlock = self.passage.as_ref().is_some_and(|passage| passage.load.is_unlock());
+        let is_unlock = self.passage.as_ref().is_some_and(Passage::is_unlock);
         let body_due = is_unlock.then(|| Instant::now() + self.live.settings.upstream.response_timeout);
-        if let Some(home) = &self.home {
-            home.expect_answer(body_due);
-            if let Some(date) = response.headers.get(header::DATE) {
-                home.keep_date(date.as_bytes());
-            }
-        }
+        self.home.expect_answer(body_due);
         let passage = self.passage()?;
         passage.answered_after = passage.connected_at.map(|at| at.elapsed());
         Ok(())
     }
 
-    /// Ends an answer that is past its time, also one that comes too fast for the gate to be asked meanwhile.
+    /// Ends an answer that is past its time, also one that comes too fast for the session to be asked meanwhile.
     ///
     /// # Errors
     /// When its time has run out.
     pub(super) fn keep_time(&self) -> pingora::Result<()> {
-        match &self.home {
-            Some(home) if home.is_past_due(Instant::now()) => Err(Error::new_up(ErrorType::ReadTimedout)),
-            _ => Ok(()),
+        if self.home.is_past_due(Instant::now()) {
+            Err(Error::new_up(ErrorType::ReadTimedout))
+        } else {
+            Ok(())
         }
-    }
-
-    /// Whether the upstream's time to answer ran out.
-    pub(super) fn is_overdue(&self) -> bool {
-        self.home.as_ref().is_some_and(|home| home.is_overdue())
     }
 
     /// The whole body, read once.
-    pub(super) async fn body(&mut self, session: &mut Session) -> Result<Bytes, Reason> {
+    pub(super) async fn body(&mut self, connection: &mut Connection) -> Result<Bytes, Reason> {
         if let Some(body) = &self.body {
             return Ok(body.clone());
         }
+        if self.head.awaits_continue() {
+            let asked = async {
+                connection.write(CONTINUE).await?;
+                connection.flush().await
+            };
+            asked.await.map_err(|_| Reason::ClientGone)?;
+        }
         let settings = &self.live.settings;
-        let body = extract::body(session, settings.policy.max_body, settings.deadlines.body).await?;
+        let body = connection.body(settings.policy.max_body, settings.deadlines.body).await?;
         self.body = Some(body.clone());
         Ok(body)
     }
@@ -252,6 +249,31 @@ impl Request {
         }
     }
 
+    /// Makes the one record of how it ended; `status` is what the client was sent.
+    pub fn record(&self, outcome: Outcome, status: Option<u16>) {
+        let passage = self.passage.as_ref();
+        self.gateway.record(
+            &self.live,
+            &Record {
+                time: self.beginning.time,
+                request_id: self.id,
+                client: Some(self.client),
+                user: self.credentials.as_ref().map(|credentials| credentials.username.as_str()),
+                is_listed: self.is_listed,
+                method: Some(self.head.method.as_str()),
+                path: Some(self.head.path()),
+                outcome,
+                status,
+                duration: self.beginning.instant.elapsed(),
+                upstream_duration: passage.and_then(Passage::upstream_duration),
+                peer: passage.and_then(Passage::peer),
+                lookup: self.lookup,
+                unlock: passage.and_then(|passage| passage.unlock_result(outcome)),
+                observed: self.observed,
+            },
+        );
+    }
+
     /// The passage of a request that was admitted; callbacks on the way upstream run for no other.
     pub(super) fn passage(&mut self) -> pingora::Result<&mut Passage> {
         self.passage.as_mut().ok_or_else(|| Error::explain(ErrorType::InternalError, "not admitted"))
@@ -271,27 +293,12 @@ impl Asked {
     }
 }
 
-/// What is forwarded for a request.
-#[derive(Debug)]
-pub(super) enum Load {
-    /// An unlock call, in canonical form.
-    Canonical(Call),
-    /// An unlock call that observe mode let pass: this body, re-framed.
-    AsItCame(Bytes),
-    /// Another path's request, its body streamed.
-    Other,
-}
-
-impl Load {
-    pub(super) const fn is_unlock(&self) -> bool {
-        !matches!(self, Self::Other)
-    }
-}
-
 /// An admitted request's way to the upstream and back.
 #[derive(Debug)]
 pub(super) struct Passage {
-    pub(super) load: Load,
+    route: Route,
+    /// Whether it is what the gateway has written, whole.
+    is_canonical: bool,
     /// The peers not tried yet.
     turns: Turns,
     /// The turn at the peer tried last.
@@ -309,9 +316,10 @@ pub(super) struct Passage {
 }
 
 impl Passage {
-    pub(super) fn new(load: Load, turns: Turns, in_flight: InFlight) -> Self {
+    pub(super) fn new(route: Route, is_canonical: bool, turns: Turns, in_flight: InFlight) -> Self {
         Self {
-            load,
+            route,
+            is_canonical,
             turns,
             turn: None,
             is_cut_short: false,
@@ -322,6 +330,16 @@ impl Passage {
             answered_after: None,
             _in_flight: in_flight,
         }
+    }
+
+    /// Whether it is an unlock call's.
+    pub(super) fn is_unlock(&self) -> bool {
+        self.route == Route::Unlock
+    }
+
+    /// Whether it is what the gateway has written, whole.
+    pub(super) const fn is_canonical(&self) -> bool {
+        self.is_canonical
     }
 
     /// The turn at the next peer, and how long it may take to connect; none where every one was tried.
@@ -342,7 +360,7 @@ impl Passage {
     /// When the answer must be there. A call that is held whole has its last byte when it is admitted, so
     /// connects count; the body of another path is still to come then.
     pub(super) fn answer_due(&self, within: Duration) -> Instant {
-        let from = if self.load.is_unlock() { self.admitted_at } else { Instant::now() };
+        let from = if self.is_unlock() { self.admitted_at } else { Instant::now() };
         from + within
     }
 
@@ -382,7 +400,7 @@ impl Passage {
 
     /// What n4n made of the call; none where it was not sent or was for another path.
     pub(super) fn unlock_result(&self, outcome: Outcome) -> Option<UnlockResult> {
-        let sent = self.load.is_unlock() && self.is_connected();
+        let sent = self.is_unlock() && self.is_connected();
         let whole = self.answer.as_ref().filter(|_| matches!(outcome, Outcome::Forwarded { .. }));
         sent.then(|| whole.map_or(UnlockResult::Unreadable, AnswerReader::result))
     }

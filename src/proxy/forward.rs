@@ -8,20 +8,21 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 use pingora::{
-    ErrorType, OrErr, Result,
+    Error, ErrorType, OrErr, Result,
     http::RequestHeader,
-    proxy::Session,
     upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy},
 };
 
-use super::{REQUEST_ID, Request};
+use super::Request;
 use crate::{
     config::Upstream,
+    downstream::session::Body,
     gateway::Live,
     outcome::RequestId,
-    policy::{Call, fields::fold_alike, path},
+    policy::{Call, fields::fold_alike, framing::RequestHead, path},
 };
 
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
 const API_USERNAME: HeaderName = HeaderName::from_static("api-username");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -48,6 +49,9 @@ const CLAIMS: [&str; 7] = [
     "x-forwarded-server",
     "x-real-ip",
 ];
+
+/// What frames a body, or asks for it.
+const FRAMING: [HeaderName; 3] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::EXPECT];
 
 /// The peer at an address, to be connected to within so long, with the other limits as configured.
 pub(crate) fn peer(
@@ -85,12 +89,12 @@ pub struct Forwarding {
 }
 
 impl Forwarding {
-    pub(super) fn of(request: &Request, session: &Session) -> Self {
+    pub(super) fn of(request: &Request) -> Self {
         Self {
             live: request.live.clone(),
             client: request.client,
             scheme: request.scheme,
-            downstream_host: session.req_header().headers.get(header::HOST).cloned(),
+            downstream_host: request.head.fields.get(header::HOST).cloned(),
             request_id: request.id,
         }
     }
@@ -124,33 +128,35 @@ impl Forwarding {
         Ok(canonical.into())
     }
 
-    /// Makes a call that passes as it came speak for the gateway, with a body of known length.
-    pub(super) fn reframe(self, upstream: &mut RequestHeader, length: usize) -> Result<()> {
-        upstream.remove_header(&header::TRANSFER_ENCODING);
-        upstream.remove_header(&header::EXPECT);
-        if length > 0 || upstream.headers.contains_key(header::CONTENT_LENGTH) {
-            upstream.insert_header(header::CONTENT_LENGTH, length)?;
+    /// A request that is passed on as it came, but for what the gateway says of it and for its framing, where its
+    /// body is there already.
+    ///
+    /// # Errors
+    /// None that a request could cause whose target [is a URI](RequestHead::uri).
+    pub(super) fn passed_on(self, request: &RequestHead, body: &Body) -> Result<RequestHeader> {
+        let uri = request.uri().map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "a target"))?;
+        let mut head = RequestHeader::build(request.method.clone(), b"/", Some(request.fields.len()))?;
+        head.set_uri(uri);
+        let mut appended = Ok(true);
+        request.each_field(|name, value| {
+            let is = |other: &HeaderName| name.eq_ignore_ascii_case(other.as_str());
+            let is_left_out = is(&header::CONNECTION)
+                || CLAIMS.iter().any(|claim| fold_alike(name, claim))
+                || (matches!(body, Body::Whole(_)) && FRAMING.iter().any(is));
+            if !is_left_out && appended.is_ok() {
+                appended = head.append_header(name.to_owned(), value);
+            }
+        });
+        appended?;
+        if let Body::Whole(body) = body
+            && (!body.is_empty() || request.fields.contains_key(header::CONTENT_LENGTH))
+        {
+            head.insert_header(header::CONTENT_LENGTH, body.len())?;
         }
-        self.amend(upstream)
-    }
-
-    /// Makes another path's request speak for the gateway.
-    pub(super) fn amend(self, upstream: &mut RequestHeader) -> Result<()> {
-        let claims: Vec<_> = upstream
-            .headers
-            .keys()
-            .filter(|name| CLAIMS.iter().any(|claim| fold_alike(name.as_str(), claim)))
-            .cloned()
-            .collect();
-        for claim in claims {
-            upstream.remove_header(&claim);
-        }
-        let target = String::from_utf8_lossy(upstream.raw_path()).into_owned();
-        upstream.set_raw_path(path::origin_form(&target).as_bytes())?;
         for (name, value) in self.introduction()?.into_iter().flatten() {
-            upstream.insert_header(name, value)?;
+            head.insert_header(name, value)?;
         }
-        Ok(())
+        Ok(head)
     }
 
     /// The fields that every forwarded request has.

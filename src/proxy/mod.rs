@@ -1,182 +1,75 @@
-//! Pingora's callbacks: they translate between its session and the gateway's own terms, and decide
-//! nothing.
+//! What becomes of one request: admission, Pingora's callbacks on its way to n4n and back, and its record.
 
+mod admission;
 pub mod answer;
 mod context;
-mod extract;
 pub mod forward;
 mod reading;
 
-use std::sync::Arc;
+use std::cell::Cell;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{StatusCode, Version, header};
 use pingora::{
     Error, ErrorSource, ErrorType, Result,
-    http::{RequestHeader, ResponseHeader},
+    http::ResponseHeader,
     proxy::{FailToProxy, ProxyHttp, Session},
-    upstreams::peer::HttpPeer,
+    upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy},
 };
 
+pub use admission::{Admission, Admitted};
 pub use context::{Arrival, Request};
 
 use crate::{
     audit::Answer,
-    gateway::{Gateway, Live},
-    outcome::{Outcome, Record},
-    policy::{Call, Head, Mode, Route, path},
-    quota_store::Line,
+    downstream::session::Problem,
+    outcome::Outcome,
     reason::Reason,
     upstream::{answer::is_clearly_framed, fault},
 };
-use context::{InFlight, Load, Passage, State};
+use context::{Passage, State};
 use reading::AnswerReader;
 
-/// The gateway as one worker's Pingora holds it.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    /// The gateway.
-    pub gateway: Arc<Gateway>,
-    /// The worker's way to the Redis that keeps quotas, if there is one.
-    pub line: Arc<Line>,
+tokio::task_local! {
+    /// The request whose session is begun; Pingora makes a context without being told what for.
+    static ADMITTED: Cell<Option<Request>>;
 }
 
-impl Handle {
-    /// Judges a request and makes it ready to go: the order of the contract's table, on one screen.
-    async fn admit(&self, session: &mut Session, request: &mut Request) -> Result<Passage, Reason> {
-        let live = request.live.clone();
-        let policy = &live.settings.policy;
-        let client = policy.judge_client(request.client, &head_of(session))?;
-        request.client = client;
-        request.spend_client()?;
-        let route = policy.route(&head_of(session))?;
-        request.is_observed = route == Route::Unlock && policy.mode == Mode::Observe;
-        let call = match route {
-            Route::Other => None,
-            Route::Unlock => self.judge(session, request, &live).await.map(Some).or_else(|reason| {
-                request.tolerate(reason)?;
-                Ok(None)
-            })?,
-        };
-        let in_flight = InFlight::take(&self.gateway);
-        if in_flight.is_over(live.settings.listen.max_in_flight) {
-            request.tolerate(Reason::Overloaded)?;
-        }
-        let turns = live.peers.turns();
-        if turns.is_empty() {
-            return Err(Reason::UpstreamUnavailable);
-        }
-        if let Some(call) = &call {
-            request.spend(call, &self.line).await.or_else(|reason| request.tolerate(reason))?;
-        }
-        if route == Route::Unlock {
-            let lookup = call.as_ref().map(|call| &call.lookup);
-            request.intend(lookup).or_else(|reason| request.tolerate(reason))?;
-        }
-        let load = match (route, request.observed, call) {
-            (Route::Unlock, None, Some(call)) => Load::Canonical(call),
-            (Route::Unlock, _, _) => Load::AsItCame(request.body(session).await?),
-            (Route::Other, _, _) => Load::Other,
-        };
-        Ok(Passage::new(load, turns, in_flight))
-    }
-
-    /// Judges an unlock call, head and body.
-    async fn judge(&self, session: &mut Session, request: &mut Request, live: &Live) -> Result<Call, Reason> {
-        let policy = &live.settings.policy;
-        let credentials = policy.judge_head(&head_of(session))?;
-        request.credentials = Some(credentials.clone());
-        let caller = policy.judge_caller(credentials, &head_of(session), request.client)?;
-        request.is_listed = caller.is_listed;
-        let body = request.body(session).await?;
-        let call = policy.judge_body(caller, &body)?;
-        request.lookup = Some(call.lookup.key);
-        Ok(call)
-    }
-
-    /// Ends a request: one record for metrics and log.
-    fn record(&self, session: &Session, request: &Request, outcome: Outcome) {
-        let head = head_of(session);
-        let passage = request.passage.as_ref();
-        self.gateway.record(
-            &request.live,
-            &Record {
-                time: request.beginning.time,
-                request_id: request.id,
-                client: Some(request.client),
-                user: request.credentials.as_ref().map(|credentials| credentials.username.as_str()),
-                is_listed: request.is_listed,
-                method: Some(head.method),
-                path: Some(path::without_query(head.target)),
-                outcome,
-                status: session.response_written().map(|response| response.status.as_u16()),
-                duration: request.beginning.instant.elapsed(),
-                upstream_duration: passage.and_then(Passage::upstream_duration),
-                peer: passage.and_then(Passage::peer),
-                lookup: request.lookup,
-                unlock: passage.and_then(|passage| passage.unlock_result(outcome)),
-                observed: request.observed,
-            },
-        );
-    }
+/// Carries a request through Pingora.
+pub async fn carry<T>(request: Request, through: impl Future<Output = T>) -> T {
+    ADMITTED.scope(Cell::new(Some(request)), through).await
 }
 
-fn head_of(session: &Session) -> Head<'_> {
-    let header = session.req_header();
-    Head {
-        method: header.method.as_str(),
-        target: str::from_utf8(header.raw_path()).unwrap_or_default(),
-        fields: &header.headers,
-    }
-}
+/// Pingora's callbacks: they translate between its session and the gateway's own terms, and decide nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Callbacks;
 
 #[async_trait]
-impl ProxyHttp for Handle {
+impl ProxyHttp for Callbacks {
     type CTX = Request;
 
     fn new_ctx(&self) -> Request {
-        Request::new(self.gateway.clone())
-    }
-
-    /// Each request, also a connection's first, comes with word of how it arrived.
-    fn on_connection_reuse(
-        &self,
-        session: &mut Session,
-        request: &mut Request,
-        arrival: Box<dyn std::any::Any + Send + Sync>,
-    ) {
-        if let Ok(arrival) = arrival.downcast::<Arrival>() {
-            request.arrived(*arrival);
-        }
-        session.set_ignore_info_resp(true);
-    }
-
-    async fn request_filter(&self, session: &mut Session, request: &mut Request) -> Result<bool> {
-        if extract::asks_to_close(session) {
-            session.set_keepalive(None);
-        }
-        match self.admit(session, request).await {
-            Ok(passage) => {
-                request.passage = Some(passage);
-                // Framing lets no option pass that names an end-to-end field; Pingora counts the others.
-                session.req_header_mut().remove_header(&header::CONNECTION);
-                Ok(false)
-            }
-            Err(reason) => {
-                request.state = State::Refused(reason);
-                answer::refuse(session, request, reason).await?;
-                Ok(true)
-            }
-        }
+        ADMITTED.with(Cell::take).expect("a session is begun for the one request that is carried")
     }
 
     async fn upstream_peer(&self, _: &mut Session, request: &mut Request) -> Result<Box<HttpPeer>> {
         let live = request.live.clone();
         let upstream = &live.settings.upstream;
-        let turn = request.passage()?.turn(upstream);
-        let (turn, within) = turn.ok_or_else(|| Error::new_up(ErrorType::ConnectNoRoute))?;
-        Ok(Box::new(forward::peer(turn.peer().address(), upstream, live.generation, within)))
+        let passage = request.passage()?;
+        let (is_unlock, is_canonical) = (passage.is_unlock(), passage.is_canonical());
+        let (turn, within) =
+            passage.turn(upstream).ok_or_else(|| Error::new_up(ErrorType::ConnectNoRoute))?;
+        let mut peer = forward::peer(turn.peer().address(), upstream, live.generation, within);
+        if is_unlock {
+            // The session watches over the whole of its answer.
+            peer.options.read_timeout = None;
+        }
+        if is_canonical {
+            // Nothing in it concerns a connection, so that there is nothing to take out.
+            peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
+        }
+        Ok(Box::new(peer))
     }
 
     fn fail_to_connect(
@@ -208,40 +101,16 @@ impl ProxyHttp for Handle {
         Ok(())
     }
 
-    async fn upstream_request_filter(
-        &self,
-        session: &mut Session,
-        upstream: &mut RequestHeader,
-        request: &mut Request,
-    ) -> Result<()> {
-        let forwarding = forward::Forwarding::of(request, session);
-        match &request.passage()?.load {
-            Load::Canonical(call) => {
-                *upstream = forwarding.canonical(call, &session.req_header().headers)?;
-            }
-            Load::AsItCame(body) => forwarding.reframe(upstream, body.len())?,
-            Load::Other => forwarding.amend(upstream)?,
-        }
-        Ok(())
-    }
-
     async fn request_body_filter(
         &self,
         _: &mut Session,
-        body: &mut Option<Bytes>,
+        _: &mut Option<Bytes>,
         end_of_stream: bool,
         request: &mut Request,
     ) -> Result<()> {
         if end_of_stream {
             request.expect_answer();
         }
-        // Whatever stands in Pingora's buffer, n4n gets what was judged and nothing else.
-        let judged = match &request.passage()?.load {
-            Load::Canonical(call) => &call.canonical_body,
-            Load::AsItCame(whole) => whole,
-            Load::Other => return Ok(()),
-        };
-        *body = Some(if end_of_stream { judged.clone() } else { Bytes::new() });
         Ok(())
     }
 
@@ -287,24 +156,25 @@ impl ProxyHttp for Handle {
 
     async fn response_filter(
         &self,
-        session: &mut Session,
+        _: &mut Session,
         response: &mut ResponseHeader,
         request: &mut Request,
     ) -> Result<()> {
         if response.status.is_informational() {
             return Ok(());
         }
-        answer::say_goodbye(session, request);
-        request.answered(response)?;
+        if request.gateway.is_ending() {
+            request.home.say_goodbye();
+        }
+        request.answered()?;
         let passage = request.passage()?;
-        if passage.load.is_unlock() {
+        if passage.is_unlock() {
             passage.answer = Some(AnswerReader::of(response));
             if AnswerReader::is_bodiless(response) {
                 request.conclude_answered();
             }
         }
-        answer::strip_hop_by_hop(response);
-        answer::mark(response, request)
+        Ok(())
     }
 
     fn response_body_filter(
@@ -331,13 +201,10 @@ impl ProxyHttp for Handle {
         request: &mut Request,
     ) -> FailToProxy {
         let unanswered = FailToProxy { error_code: 0, can_reuse_downstream: false };
-        if matches!(request.state, State::Refused(_)) {
-            return unanswered;
-        }
         let forwarded = request.passage.as_ref().is_some_and(Passage::is_connected);
-        let reason = if request.is_overdue() {
+        let reason = if request.home.is_overdue() {
             Reason::UpstreamTimeout
-        } else if *error.esource() == ErrorSource::Downstream && extract::is_broken_chunking(error) {
+        } else if *error.esource() == ErrorSource::Downstream && is_broken_chunking(error) {
             Reason::BodyMalformed
         } else {
             match fault::reason(error, forwarded) {
@@ -352,28 +219,27 @@ impl ProxyHttp for Handle {
             cause = error.etype().as_str(),
             "a call failed"
         );
-        request.state = State::Refused(reason);
+        request.state = State::Failed(reason);
         request.conclude(Answer::Unknown, Some(reason));
-        if session.response_written().is_some_and(|response| !response.status.is_informational()) {
-            return unanswered;
+        if session.response_written().is_none() {
+            // A streamed body may have been left half read.
+            let persists = request.head.persists
+                && request.passage.as_ref().is_some_and(Passage::is_unlock)
+                && !request.gateway.is_ending();
+            request.home.leave(Problem { answer: answer::refusal(reason, request, persists), persists });
         }
-        match answer::fail(session, request, reason).await {
-            Ok(()) => FailToProxy {
-                error_code: reason.face().status.map_or(0, |status| status.as_u16()),
-                can_reuse_downstream: false,
-            },
-            Err(_) => unanswered,
-        }
+        unanswered
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, request: &mut Request) {
         let answered = session.response_written().map(|response| response.status.as_u16());
-        let outcome = match (request.state, answered) {
-            (State::Refused(reason), _) => Outcome::of(reason),
-            (State::Open, Some(status)) => Outcome::Forwarded { status },
-            (State::Open, None) => Outcome::Abandoned,
+        let (outcome, status) = match (request.state, answered) {
+            (State::Failed(reason), None) => (Outcome::of(reason), Outcome::of(reason).status()),
+            (State::Failed(reason), Some(_)) => (Outcome::of(reason), answered),
+            (State::Open, Some(status)) => (Outcome::Forwarded { status }, answered),
+            (State::Open, None) => (Outcome::Abandoned, None),
         };
-        self.record(session, request, outcome);
+        request.record(outcome, status);
     }
 
     /// What fails is told once, in [`fail_to_proxy`](Self::fail_to_proxy), and never with a request's bytes.
@@ -382,5 +248,10 @@ impl ProxyHttp for Handle {
     }
 }
 
-/// Fields the gateway sets on every answer and every forwarded call.
-pub(crate) const REQUEST_ID: header::HeaderName = header::HeaderName::from_static("x-request-id");
+/// Whether it was the chunking of a streamed body that broke.
+fn is_broken_chunking(error: &Error) -> bool {
+    error
+        .root_cause()
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
+}

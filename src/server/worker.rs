@@ -2,7 +2,7 @@
 
 use std::{future::pending, net::SocketAddr, sync::Arc, time::Duration};
 
-use pingora::{apps::HttpServerOptions, proxy::http_proxy, server::configuration::ServerConf};
+use pingora::{proxy::http_proxy, server::configuration::ServerConf};
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -17,9 +17,9 @@ use super::{
     listener::Listener,
 };
 use crate::{
-    downstream::{connection::Service, transport::Transport},
+    downstream::{service::Service, transport::Transport},
     gateway::Gateway,
-    proxy::Handle,
+    proxy::{Admission, Callbacks},
     quota_store::{ANSWER_WITHIN, Line},
 };
 
@@ -54,13 +54,9 @@ impl Worker {
                 max_retries: usize::MAX,
                 ..ServerConf::default()
             });
-            let mut proxy = http_proxy(&conf, Handle { gateway: self.gateway.clone(), line });
-            // CONNECT is refused like any other method, in the gateway's own words.
-            let mut options = HttpServerOptions::default();
-            options.allow_connect_method_proxying = true;
-            proxy.server_options = Some(options);
             let service = Service {
-                proxy: Arc::new(proxy),
+                admission: Admission { gateway: self.gateway.clone(), line },
+                proxy: Arc::new(http_proxy(&conf, Callbacks)),
                 gateway: self.gateway.clone(),
                 never: watch::channel(false).1,
             };

@@ -135,7 +135,7 @@ fn every_refusal_has_the_described_fields() {
             let answer = answer_to(reason);
             let told = answer.fields.iter().map(|(name, _)| name.to_ascii_lowercase());
             let mut fields: BTreeSet<String> = told.collect();
-            for of_the_message in ["connection", "content-length", "content-type"] {
+            for of_the_message in ["connection", "content-length", "content-type", "date"] {
                 assert!(fields.remove(of_the_message), "{}: {of_the_message}", reason.code());
             }
             if is_quotas(reason) {

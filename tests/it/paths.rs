@@ -299,20 +299,15 @@ fn the_upstream_asks_for_the_expected_body_of_another_path() {
 }
 
 #[test]
-fn what_pingora_alone_refuses_is_logged_without_what_follows_it() {
+fn what_is_no_uri_is_not_passed_on() {
     let upstream = Upstream::start();
-    let gateway = Gateway::before(upstream.address()).start();
+    let gateway = Gateway::before(upstream.address()).set("policy", "other_paths = \"forward\"").start();
     let mut wire = gateway.connect();
-    // Its authority is written otherwise than its Host. The body could be taken for the next request's head.
-    let body = "GET /of-the-body HTTP/1.1\r\n";
-    wire.send(format!(
-        "PATCH http://Gateway.test/api/customer/unlock HTTP/1.1\r\nHost: gateway.test\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    ));
-    assert_eq!(wire.answer().status(), 400);
-    let line = &gateway.wait_for_log(1)[0];
-    assert_eq!(line["code"], "request_malformed", "{line}");
-    assert!(line["path"].is_null() && line["method"].is_null(), "{line}");
-    assert!(upstream.bytes().is_empty());
+    for target in ["/a<b", "/a`b", "/a?b<c"] {
+        let answer = wire.call(&call_to(target));
+        assert_eq!((answer.status(), answer.code().as_str()), (400, "request_malformed"), "{target}");
+    }
+    assert_eq!(wire.call(&call_to("/a{b}?c|d")).status(), 200);
+    assert_eq!(upstream.requests().len(), 1);
+    gateway.wait_for_metric("n4n_gateway_requests_total{code=\"request_malformed\"}", 3.0);
 }

@@ -4,8 +4,12 @@
 //! differently is refused rather than repaired. What is no HTTP at all is `request_malformed`; what
 //! lenient parsers accept, each in its own way, is `framing_ambiguous`.
 
+mod request;
+
 use super::fields::{is_disguise_of, list};
 use crate::reason::Reason;
+
+pub use request::RequestHead;
 
 /// The most bytes a head may have, from the request line to the empty line.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -31,6 +35,10 @@ pub struct RawHead<'a> {
     pub target: &'a str,
     /// How its body is delimited.
     pub body: BodyFraming,
+    /// Whether it is of HTTP/1.0, which has neither chunks nor interim answers.
+    pub is_http_10: bool,
+    /// Whether the client will go on using the connection (RFC 9112 section 9.3).
+    pub persists: bool,
 }
 
 /// Finds the end of the first head in bytes that arrive piece by piece.
@@ -103,7 +111,9 @@ pub fn read<'a>(head: &'a [u8], mut field: impl FnMut(&'a str, &'a [u8])) -> Res
         field(name, value);
     }
     let body = facts.judge(&request_line)?;
-    Ok(RawHead { method: request_line.method, target: request_line.target, body })
+    let RequestLine { method, target, is_http_10, .. } = request_line;
+    let persists = !facts.asks_to_close && (!is_http_10 || facts.asks_to_persist);
+    Ok(RawHead { method, target, body, is_http_10, persists })
 }
 
 /// Method and target of a head that was refused, for the log, as far as they can be read.
@@ -232,6 +242,8 @@ pub struct FieldFacts<'a> {
     codings: usize,
     coding: &'a [u8],
     nominates_end_to_end: bool,
+    asks_to_close: bool,
+    asks_to_persist: bool,
     is_disguised: bool,
 }
 
@@ -245,7 +257,11 @@ impl<'a> FieldFacts<'a> {
                 self.host = value;
             }
             10 if name.eq_ignore_ascii_case("connection") => {
-                self.nominates_end_to_end |= !list(value).all(is_connection_option);
+                for option in list(value) {
+                    self.nominates_end_to_end |= !is_connection_option(option);
+                    self.asks_to_close |= option.eq_ignore_ascii_case(b"close");
+                    self.asks_to_persist |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
             }
             12 | 14 | 17 => {
                 if name.eq_ignore_ascii_case("content-length") {

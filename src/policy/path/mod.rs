@@ -48,7 +48,10 @@ pub fn without_query(target: &str) -> &str {
 
 /// The path and query of an absolute-form target (RFC 9112 section 3.2.2); any other as it is.
 pub fn origin_form(target: &str) -> &str {
-    let Some((_, rest)) = target.split_once("://").filter(|_| !target.starts_with('/')) else {
+    if target.starts_with('/') {
+        return target;
+    }
+    let Some((_, rest)) = target.split_once("://") else {
         return target;
     };
     match rest.find(['/', '?']) {

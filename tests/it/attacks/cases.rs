@@ -17,9 +17,8 @@
 //! 25 times. Escapes are `\r`, `\n`, `\t`, `\s` (a space), `\0`, `\\`, `\{` and `\xHH`. `{20*ab}` is `ab` twenty
 //! times, the names in braces stand for what [`named`] gives them, and `{stop}` ends the client's sending.
 //!
-//! A `want` is the code of a refusal, `true` with the body that goes upstream, `100` for an interim answer,
-//! or `bare` for the 400 that Pingora answers by itself. `25* true …` wants it 25 times. The last one also
-//! says whether the connection is then `kept` or `closed`.
+//! A `want` is the code of a refusal, `true` with the body that goes upstream, or `100` for an interim answer.
+//! `25* true …` wants it 25 times. The last one also says whether the connection is then `kept` or `closed`.
 
 use crate::harness::{API_KEY, API_USERNAME, Call, secret_key};
 
@@ -44,8 +43,6 @@ pub(super) enum Want {
     True(String),
     /// A problem document with this code.
     Refused(String),
-    /// A 400 of Pingora's own.
-    Bare,
     /// No answer, since nobody is left to be answered.
     Nothing,
 }
@@ -106,7 +103,6 @@ impl Want {
             Some(("true", body)) => Self::True(body.to_owned()),
             Some(_) => panic!("nobody can want {text:?}"),
             None if text == "100" => Self::Continue,
-            None if text == "bare" => Self::Bare,
             None if text == "client_gone" => Self::Nothing,
             None => Self::Refused(text.to_owned()),
         }
