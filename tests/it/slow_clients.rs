@@ -17,8 +17,8 @@ const MIB: u64 = 1024 * 1024;
 /// The deadline of everything that these clients are slow at.
 const DEADLINE_OF_ALL: Duration = Duration::from_secs(3);
 
-/// What a client may be late in going: a second, and another for a machine that is busy with driving them all.
-const GRACE: Duration = Duration::from_secs(2);
+/// What a client may be late in going.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How many are slow at the same time. `N4N_SLOW_CLIENTS=2000` is what the gateway is made for; it needs as many
 /// file descriptors (`ulimit -n 10000`) and a machine of its own.
@@ -125,6 +125,8 @@ fn slow_clients_are_gone_in_time_and_nobody_notices() {
     );
     let secured = Secured::before(&upstream, &deadlines);
     let (gateway, client) = (&secured.gateway, secured.client());
+    // Shares the machine and the upstream, but none of its callers is slow.
+    let apart = Gateway::before(upstream.address()).start();
     let for_a_while = || {
         let start = Instant::now();
         move || start.elapsed() < DEADLINE_OF_ALL
@@ -132,8 +134,9 @@ fn slow_clients_are_gone_in_time_and_nobody_notices() {
     let before = p99(gateway, for_a_while());
     let memory = gateway.resident_memory();
     let over = AtomicBool::new(false);
-    let (lives, during) = std::thread::scope(|scope| {
+    let (lives, during, apart) = std::thread::scope(|scope| {
         let calling = scope.spawn(|| p99(gateway, || !over.load(Ordering::SeqCst)));
+        let calling_apart = scope.spawn(|| p99(&apart, || !over.load(Ordering::SeqCst)));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let lives = runtime.block_on(async {
             let head = Call::unlock().head();
@@ -158,7 +161,7 @@ fn slow_clients_are_gone_in_time_and_nobody_notices() {
             futures_util::future::join_all(slow).await
         });
         over.store(true, Ordering::SeqCst);
-        (lives, calling.join().unwrap())
+        (lives, calling.join().unwrap(), calling_apart.join().unwrap())
     });
     let after = p99(gateway, for_a_while());
 
@@ -171,8 +174,10 @@ fn slow_clients_are_gone_in_time_and_nobody_notices() {
         assert!(longest > DEADLINE_OF_ALL / 2, "{habit:?} was not slow: {longest:?}");
     }
     // Below that it is the noise of an unoptimised build on cores that it shares with those who drive it.
-    let usual = before.max(after).max(Duration::from_millis(100));
-    assert!(during <= 2 * usual, "p99 {before:?} before, {during:?} beside slow clients, {after:?} after");
+    let usual = before.max(after).max(apart).max(Duration::from_millis(20));
+    let told = format!("{during:?} beside slow clients, {apart:?} apart, {before:?} before, {after:?} after");
+    assert!(during <= 2 * usual, "p99 {told}");
+    eprintln!("p99 {told}");
     gateway.wait_for_metric("n4n_gateway_connections", 0.0);
     let start = Instant::now();
     while gateway.resident_memory() > memory + 8 * MIB {
