@@ -3,11 +3,11 @@
 //! A request's life, in the order in which it meets the modules:
 //!
 //! 1. [`server`] accepts its connection, within [`config`]'s bounds.
-//! 2. [`downstream`] reads its head in time and hands Pingora that one request, whole or not at all.
+//! 2. [`downstream`] reads its head and its body, each in time, and answers what is refused.
 //! 3. [`policy`] judges it: framing, client, path, head, access, and a body read as [`php`] reads it.
 //! 4. [`quota`] takes it from its user's account, in this process or in the [`quota_store`] that gateways share.
 //! 5. [`audit`] has its intent before anything is sent.
-//! 6. [`proxy`] forwards it in canonical form, or answers with the face of the broken rule's [`reason`].
+//! 6. [`proxy`] admits it, or names the [`reason`] against it; what is admitted Pingora forwards, in canonical form.
 //! 7. [`upstream`] says which n4n host it goes to, and what it means when that fails.
 //! 8. [`outcome`] is how it ended: the one record that [`telemetry`] counts and logs.
 //!

@@ -3,6 +3,8 @@
 //! Lines end in CR LF alone, sizes are plain hexadecimal, and nothing may stand between a size and its
 //! extensions, since lenient readers disagree on all of these.
 
+use std::{error::Error, fmt, io};
+
 use crate::policy::framing::is_token_byte;
 
 /// The most bytes of one size line, its extensions included.
@@ -44,6 +46,27 @@ enum State {
 /// The bytes are no chunked body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broken;
+
+impl Broken {
+    /// Whether it is what an error of reading a body stands for.
+    pub fn is_cause_of(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|cause| cause.is::<Self>())
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("broken chunking")
+    }
+}
+
+impl Error for Broken {}
+
+impl From<Broken> for io::Error {
+    fn from(broken: Broken) -> Self {
+        Self::new(io::ErrorKind::InvalidData, broken)
+    }
+}
 
 impl Default for ChunkScanner {
     fn default() -> Self {

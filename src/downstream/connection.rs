@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    chunked::ChunkScanner,
+    chunked::{Broken, ChunkScanner},
     patience::{Patience, within},
     transport::{Lingering, Transport},
 };
@@ -138,8 +138,8 @@ impl Connection {
     /// is given up.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidData`] where chunking is broken, [`io::ErrorKind::UnexpectedEof`] where the client
-    /// left, or what else happened to the transport.
+    /// [`Broken`] where chunking is, [`io::ErrorKind::UnexpectedEof`] where the client left, or what else happened to
+    /// the transport.
     pub async fn piece(&mut self) -> io::Result<Option<Bytes>> {
         while !self.is_between_requests() {
             if self.inbox.is_empty() && !matches!(self.unread, Unread::Broken) {
@@ -160,7 +160,7 @@ impl Connection {
                     self.inbox.advance(taken);
                     piece.freeze()
                 }
-                Unread::Broken => return Err(io::ErrorKind::InvalidData.into()),
+                Unread::Broken => return Err(Broken.into()),
             };
             if !piece.is_empty() {
                 return Ok(Some(piece));
@@ -281,5 +281,5 @@ impl Connection {
 
 /// Why a body could not be read: its sender left, or it is no body.
 fn broken(error: &io::Error) -> Reason {
-    if error.kind() == io::ErrorKind::InvalidData { Reason::BodyMalformed } else { Reason::ClientGone }
+    if Broken::is_cause_of(error) { Reason::BodyMalformed } else { Reason::ClientGone }
 }

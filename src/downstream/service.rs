@@ -25,7 +25,7 @@ use crate::{
     server::Phase,
 };
 
-/// How long the client may take to read an answer of the gate's, and to go away after its last one: short, since
+/// How long the client may take to read an answer to what was no request, and to go away after its last one: short, since
 /// it comes on top of every deadline.
 pub(super) const FAREWELL: Duration = Duration::from_millis(750);
 
@@ -131,6 +131,11 @@ impl Service {
         let session = ServerSession::new_custom(Box::new(session));
         carry(request, self.proxy.process_new_http(session, &self.never)).await;
         let Returned { mut connection, reply, problem } = home.take()?;
+        if connection.flush().await.is_err() {
+            // What is left of an answer must not come before the next one, nor pass for its end.
+            connection.reset();
+            return None;
+        }
         let persists = match (reply.progress(), problem) {
             (Progress::NotBegun, Some(Problem { answer, persists })) => {
                 connection.write(&answer).await.ok()?;

@@ -103,10 +103,15 @@ impl Policy {
     /// Tells whether a request is an unlock call, and judges one that is not.
     ///
     /// # Errors
-    /// `path_unknown`; for another path that may pass, `method_override` or `expectation_failed` too.
+    /// `path_unknown`, or `method_not_allowed` for CONNECT; for another path that may pass, `method_override` or
+    /// `expectation_failed` too.
     pub fn route(&self, head: &Head<'_>) -> Result<Route, Reason> {
         match (path::classify(head.target), self.other_paths) {
-            (path::Class::Unlock { .. }, _) => Ok(Route::Unlock),
+            (path::Class::Unlock { .. }, _) => {
+                // Observe mode lets other methods pass; this one asks for no answer that could.
+                head.without_connect()?;
+                Ok(Route::Unlock)
+            }
             (path::Class::Other, OtherPaths::Forward) => {
                 head.without_connect()?;
                 head.without_rewritten_target()?;

@@ -62,6 +62,10 @@ impl Admission {
                 Ok(None)
             })?,
         };
+        if request.is_observed {
+            // A rule that let it pass may have come before its body, which refuses it all the same.
+            request.body(connection).await?;
+        }
         let in_flight = InFlight::take(&self.gateway);
         if in_flight.is_over(live.settings.listen.max_in_flight) {
             request.tolerate(Reason::Overloaded)?;

@@ -39,8 +39,9 @@ const FORWARDED: [HeaderName; 5] = [
     HeaderName::from_static("tracestate"),
 ];
 
-/// Fields by which a client could claim to have been forwarded; the gateway alone may say so.
-const CLAIMS: [&str; 7] = [
+/// Fields by which a client could claim to have been forwarded, in any spelling; the gateway alone may say so.
+const CLAIMS: [&str; 8] = [
+    "x-request-id",
     "forwarded",
     "x-forwarded-for",
     "x-forwarded-host",

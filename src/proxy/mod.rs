@@ -10,7 +10,7 @@ use std::cell::Cell;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{StatusCode, Version, header};
+use http::{Method, StatusCode, Version, header};
 use pingora::{
     Error, ErrorSource, ErrorType, Result,
     http::ResponseHeader,
@@ -23,7 +23,7 @@ pub use context::{Arrival, Request};
 
 use crate::{
     audit::Answer,
-    downstream::session::Problem,
+    downstream::{chunked::Broken, session::Problem},
     outcome::Outcome,
     reason::Reason,
     upstream::{answer::is_clearly_framed, fault},
@@ -38,7 +38,15 @@ tokio::task_local! {
 
 /// Carries a request through Pingora.
 pub async fn carry<T>(request: Request, through: impl Future<Output = T>) -> T {
-    ADMITTED.scope(Cell::new(Some(request)), through).await
+    let carried = async {
+        let carried = through.await;
+        if let Some(request) = ADMITTED.with(Cell::take) {
+            // No callback has ever run for it.
+            request.record(Outcome::of(Reason::Internal), None);
+        }
+        carried
+    };
+    ADMITTED.scope(Cell::new(Some(request)), carried).await
 }
 
 /// Pingora's callbacks: they translate between its session and the gateway's own terms, and decide nothing.
@@ -148,6 +156,7 @@ impl ProxyHttp for Callbacks {
         }
         if response.status == StatusCode::NO_CONTENT {
             response.remove_header(&header::CONTENT_LENGTH);
+            response.remove_header(&header::TRANSFER_ENCODING);
         }
         // Each side of a proxy speaks its own version.
         response.set_version(Version::HTTP_11);
@@ -167,10 +176,11 @@ impl ProxyHttp for Callbacks {
             request.home.say_goodbye();
         }
         request.answered()?;
+        let is_to_head = request.head.method == Method::HEAD;
         let passage = request.passage()?;
         if passage.is_unlock() {
             passage.answer = Some(AnswerReader::of(response));
-            if AnswerReader::is_bodiless(response) {
+            if is_to_head || AnswerReader::is_bodiless(response) {
                 request.conclude_answered();
             }
         }
@@ -250,8 +260,5 @@ impl ProxyHttp for Callbacks {
 
 /// Whether it was the chunking of a streamed body that broke.
 fn is_broken_chunking(error: &Error) -> bool {
-    error
-        .root_cause()
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
+    error.root_cause().downcast_ref::<std::io::Error>().is_some_and(Broken::is_cause_of)
 }

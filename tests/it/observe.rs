@@ -3,6 +3,34 @@
 use crate::harness::{Call, Gateway, Upstream};
 
 #[test]
+fn a_tunnel_is_refused_all_the_same() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(upstream.address()).set("", "mode = \"observe\"").start();
+    let mut wire = gateway.connect();
+    let answer = wire.call(&Call::unlock().method("CONNECT"));
+    assert_eq!((answer.status(), answer.code().as_str()), (405, "method_not_allowed"));
+    assert_eq!(answer.one("Allow"), "PATCH");
+    assert_eq!(gateway.log_of(answer.one("x-request-id"))["code"], "method_not_allowed");
+    assert_eq!(wire.call(&Call::unlock()).status(), 200);
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[test]
+fn what_was_never_forwarded_has_no_intent() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(upstream.address())
+        .set("", "mode = \"observe\"")
+        .set("policy", "max_body = \"20B\"")
+        .set("log", "audit = \"audit.jsonl\"")
+        .start();
+    // A rule on its head would let it pass before its body is read.
+    let call = Call::unlock().method("POST").body("x".repeat(30)).chunked(10);
+    assert_eq!(gateway.call(&call).code(), "body_too_large");
+    assert_eq!(std::fs::read_to_string(gateway.file("audit.jsonl")).unwrap(), "");
+    assert!(upstream.requests().is_empty());
+}
+
+#[test]
 fn a_call_that_would_be_refused_passes_as_it_came() {
     let upstream = Upstream::start();
     let gateway = Gateway::before(upstream.address()).set("", "mode = \"observe\"").start();
