@@ -12,7 +12,8 @@ import tempfile
 from contestants import Contestant, Fault, accepts, make_certificate, wait_until
 
 COUNTS = pathlib.Path(__file__).with_suffix(".txt")
-MARGIN = 0.03
+# What another processor's instructions may make of it is less.
+MARGIN = 0.1
 CALLS = 1000
 PATHS = {
     "accepted": [],
@@ -34,6 +35,8 @@ class Counter:
         """All instructions of a process that served so many calls, and the file that says where."""
         gateway = Contestant(f"gateway {calls}", self.folder, self.core, "gateway.toml", self.upstream.http)
         out = self.folder / "callgrind.out"
+        # A copy that the processor makes in one go would count once for each byte.
+        os.environ["GLIBC_TUNABLES"] = "glibc.cpu.x86_rep_movsb_threshold=1073741824"
         gateway.start(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}",
                        self.binaries / "n4n-gateway", "run", "--config", gateway.config])
         wait_until("the admin listener", lambda: accepts(gateway.admin))
