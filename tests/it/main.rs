@@ -14,6 +14,7 @@ mod floods;
 mod harness;
 mod http2;
 mod lifecycle;
+mod mishaps;
 mod mixture;
 mod network_faults;
 mod observe;

@@ -1,0 +1,1 @@
+//! Certificates and keys that are not what they were taken for.

@@ -1,0 +1,1 @@
+//! `explain` says what the running gateway would do.

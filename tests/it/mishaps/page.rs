@@ -1,0 +1,1 @@
+//! The live page where operators put it.

@@ -1,0 +1,1 @@
+//! What is refused before there is a request leaves a trace all the same.

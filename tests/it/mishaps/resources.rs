@@ -1,0 +1,1 @@
+//! Descriptors, ports, inodes, threads and memory run out.

@@ -1,0 +1,1 @@
+//! Equal things spelt differently are equal.

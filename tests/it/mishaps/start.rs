@@ -1,0 +1,1 @@
+//! What `check` calls sound starts, and what cannot start it calls a fault.

@@ -1,0 +1,1 @@
+//! The trail cannot be written, or a neighbour keeps its file.
