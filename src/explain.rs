@@ -5,21 +5,18 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, header};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    downstream::chunked::ChunkScanner,
+    exchange::canonical,
     gateway::Live,
     outcome::RequestId,
     php,
-    policy::{
-        Call, Route,
-        framing::{BodyFraming, HeadScanner, RequestHead},
-    },
-    proxy::{answer, forward::Forwarding},
+    policy::{Call, Head, Route},
     reason::Reason,
+    request::{forwarded::Forwarded, problem},
+    wire::{BodyFraming, HeadScanner, RequestHead, chunked::ChunkScanner},
 };
 
 /// What would become of a request.
@@ -73,7 +70,7 @@ struct Variable {
 #[derive(Default)]
 struct Findings {
     client: Option<IpAddr>,
-    fields: HeaderMap,
+    head: Option<RequestHead>,
     body: Option<Vec<u8>>,
     admitted: Option<Admitted>,
 }
@@ -90,12 +87,13 @@ impl Explanation {
         let broken = findings.judge(live, peer, bytes).err();
         let id = RequestId::next();
         let problem = broken.filter(|reason| reason.face().status.is_some()).and_then(|reason| {
-            let text = answer::problem(reason, id.encode(&mut [0; 36]));
-            RawValue::from_string(String::from_utf8(text.to_vec()).ok()?).ok()
+            RawValue::from_string(String::from_utf8(problem::document(reason, id)?).ok()?).ok()
         });
         let client = findings.client.unwrap_or(peer);
         let canonical_request = match &findings.admitted {
-            Some(Admitted::Unlock(call)) => canonical(live, client, &findings.fields, call, id),
+            Some(Admitted::Unlock(call)) => {
+                findings.head.as_ref().map(|head| canonical_text(live, client, head, call, id))
+            }
             Some(Admitted::Other) | None => None,
         };
         Self {
@@ -119,8 +117,8 @@ impl Findings {
         let range = HeadScanner::default().scan(bytes)?.ok_or(Reason::HeaderTimeout)?;
         let rest = &bytes[range.end..];
         let request = RequestHead::read(Bytes::copy_from_slice(&bytes[range]))?;
-        let head = request.view();
-        self.fields.clone_from(&request.fields);
+        let request = self.head.insert(request);
+        let head = Head::from(&*request);
         let client = policy.judge_client(peer, &head)?;
         self.client = Some(client);
         if policy.route(&head)? == Route::Other {
@@ -153,27 +151,18 @@ fn body(framing: BodyFraming, rest: &[u8]) -> Result<Vec<u8>, Reason> {
 }
 
 /// The canonical request as text, without its api-key.
-fn canonical(
-    live: &Arc<Live>,
-    client: IpAddr,
-    fields: &HeaderMap,
-    call: &Call,
-    id: RequestId,
-) -> Option<String> {
-    let forwarding = Forwarding {
-        live: live.clone(),
+fn canonical_text(live: &Live, client: IpAddr, head: &RequestHead, call: &Call, id: RequestId) -> String {
+    let settings = &live.settings;
+    let fields = head.fields();
+    let forwarded = Forwarded {
+        upstream_host: &settings.upstream.host,
+        host: fields.first("host"),
         client,
         scheme: "http",
-        downstream_host: fields.get(header::HOST).cloned(),
-        request_id: id,
+        id,
     };
-    let mut request = forwarding.canonical(call, fields).ok()?;
-    request.insert_header("api-key", "***").ok()?;
-    let mut bytes = b"PATCH /api/customer/unlock HTTP/1.1\r\n".to_vec();
-    request.header_to_h1_wire(&mut bytes);
-    bytes.extend_from_slice(b"\r\n");
-    bytes.extend_from_slice(&call.canonical_body);
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+    let bytes = canonical::canonical(forwarded, call, b"***", fields, &settings.forward_headers);
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 impl Rule {

@@ -19,7 +19,6 @@ use crate::{
     outcome::Record,
     quota::{Ledger, Quotas},
     quota_store::Store,
-    server::Phase,
     telemetry::{
         access_log::AccessLog,
         metrics::{Metrics, UserCounters},
@@ -44,6 +43,19 @@ pub struct Gateway {
     /// Tells those who wait that other settings are in force.
     pub reloaded: Notify,
     phase: watch::Sender<Phase>,
+}
+
+/// Where the process is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Not accepting yet.
+    Starting,
+    /// Accepting.
+    Serving,
+    /// Accepting no more, for another process does; connections may each have one more answer.
+    Retiring,
+    /// Accepting no more, finishing what is in flight.
+    Draining,
 }
 
 /// Why a log file cannot be opened.

@@ -15,7 +15,7 @@ use axum::{
 use bytes::Bytes;
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{gateway::Gateway, server::Phase};
+use crate::gateway::{Gateway, Phase};
 use sampler::Sampler;
 
 /// What the admin listener looks at.

@@ -16,12 +16,11 @@ use tokio::{
 };
 
 use crate::{
-    gateway::{Gateway, Live},
+    gateway::{Gateway, Live, Phase},
     outcome::{Outcome, UnlockResult},
     policy::Mode,
     quota::Balance,
     reason::Reason,
-    server::Phase,
     telemetry::{
         reading::{Distribution, Reading},
         refusals::Refusal,
@@ -264,7 +263,7 @@ fn hosts(peers: &Peers) -> Vec<Host> {
             address: Some(peer.address()),
             standing: match peer.standing(now) {
                 Standing::Open => "open",
-                Standing::Due => "due",
+                Standing::HalfOpen => "due",
                 Standing::Ejected => "ejected",
                 Standing::Unfit => "unfit",
             },

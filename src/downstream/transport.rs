@@ -13,13 +13,13 @@ use std::{
 use rustix::net::sockopt::set_socket_linger;
 use rustls::ServerConfig;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::patience::Patience;
+use super::write_budget::WriteBudget;
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -31,8 +31,6 @@ pub enum Transport {
     Plain(TcpStream),
     /// TLS over it, the handshake done.
     Tls(Box<TlsStream<TcpStream>>),
-    /// One stream of HTTP/2, written out as HTTP/1.1.
-    Stream(DuplexStream),
 }
 
 impl Transport {
@@ -55,38 +53,38 @@ impl Transport {
     pub const fn scheme(&self) -> &'static str {
         match self {
             Self::Plain(_) => "http",
-            Self::Tls(_) | Self::Stream(_) => "https",
+            Self::Tls(_) => "https",
         }
     }
 
     /// Whether HTTP/2 was agreed upon.
     pub fn speaks_http2(&self) -> bool {
         match self {
-            Self::Plain(_) | Self::Stream(_) => false,
+            Self::Plain(_) => false,
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
 
     /// Writes, unless the client has no time left to take anything.
-    pub(super) fn poll_write_patiently(
+    pub(super) fn poll_write_within(
         &mut self,
         cx: &mut Context<'_>,
         bytes: &[u8],
-        patience: &mut Patience,
+        budget: &mut WriteBudget,
     ) -> Poll<io::Result<usize>> {
         let sent = Pin::new(&mut *self).poll_write(cx, bytes);
-        let sent = patience.watch(cx, sent, |sent| *sent);
+        let sent = budget.watch(cx, sent, |sent| *sent);
         self.give_up_if_late(sent)
     }
 
     /// Flushes, unless the client has no time left to take anything.
-    pub(super) fn poll_flush_patiently(
+    pub(super) fn poll_flush_within(
         &mut self,
         cx: &mut Context<'_>,
-        patience: &mut Patience,
+        budget: &mut WriteBudget,
     ) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut *self).poll_flush(cx);
-        let flushed = patience.watch(cx, flushed, |()| 0);
+        let flushed = budget.watch(cx, flushed, |()| 0);
         self.give_up_if_late(flushed)
     }
 
@@ -105,7 +103,6 @@ impl Transport {
         let socket = match self {
             Self::Plain(socket) => socket,
             Self::Tls(stream) => stream.get_ref().0,
-            Self::Stream(_) => return,
         };
         // Where that cannot be set, the system ends it in its own time.
         let _ = set_socket_linger(socket, Some(Duration::ZERO));
@@ -117,7 +114,6 @@ impl AsyncRead for Transport {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, into),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, into),
-            Self::Stream(stream) => Pin::new(stream).poll_read(cx, into),
         }
     }
 }
@@ -127,7 +123,6 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Stream(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -135,7 +130,6 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Stream(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -143,7 +137,6 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Stream(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
@@ -153,18 +146,18 @@ const MOST_DROPPED: usize = 256 * 1024;
 
 /// A transport whose end does not overtake what was sent last: once its write side is shut, what the client
 /// still sends is read and dropped. Closing at once would reset the connection, and a reset overtakes the
-/// answer. Whoever shuts it down sets the time for it; for all that is sent before, there is the client's patience.
+/// answer. Whoever shuts it down sets the time for it; for all that is sent before, there is the client's budget.
 #[derive(Debug)]
 pub struct Lingering {
     transport: Transport,
-    patience: Patience,
+    budget: WriteBudget,
     dropped: usize,
 }
 
 impl Lingering {
     /// A transport that nothing has been dropped of.
-    pub const fn new(transport: Transport, patience: Patience) -> Self {
-        Self { transport, patience, dropped: 0 }
+    pub const fn new(transport: Transport, budget: WriteBudget) -> Self {
+        Self { transport, budget, dropped: 0 }
     }
 }
 
@@ -176,13 +169,13 @@ impl AsyncRead for Lingering {
 
 impl AsyncWrite for Lingering {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let Self { transport, patience, .. } = self.get_mut();
-        transport.poll_write_patiently(cx, bytes, patience)
+        let Self { transport, budget, .. } = self.get_mut();
+        transport.poll_write_within(cx, bytes, budget)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { transport, patience, .. } = self.get_mut();
-        transport.poll_flush_patiently(cx, patience)
+        let Self { transport, budget, .. } = self.get_mut();
+        transport.poll_flush_within(cx, budget)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -100,7 +100,7 @@ impl Access {
 }
 
 fn matches(key: &ApiKey, expected: &[KeyDigest; 2]) -> bool {
-    let digest = KeyDigest::of(key.as_value().as_bytes());
+    let digest = KeyDigest::of(key.as_bytes());
     (digest.is(&expected[0]) | digest.is(&expected[1])).into()
 }
 
@@ -112,15 +112,14 @@ pub fn is_in(networks: &[IpNet], address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderValue};
-
     use super::*;
+    use crate::wire::RequestHead;
 
     fn credentials(name: &str, key: &str) -> Credentials {
-        let mut fields = HeaderMap::new();
-        fields.insert("api-username", HeaderValue::from_str(name).unwrap());
-        fields.insert("api-key", HeaderValue::from_str(key).unwrap());
-        Credentials::of(&fields, false).unwrap()
+        let fields = [("host", "h"), ("api-username", name), ("api-key", key)];
+        let fields = fields.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let head = RequestHead::of_parts("PATCH", "/", &fields, false).unwrap();
+        Credentials::of(head.fields(), false).unwrap()
     }
 
     fn keys(old: &str, new: &str) -> Option<[KeyDigest; 2]> {

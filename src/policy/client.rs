@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
 use ipnet::IpNet;
 
-use super::{access::is_in, fields::list};
-use crate::reason::Reason;
+use super::access::is_in;
+use crate::{
+    reason::Reason,
+    wire::{Fields, fields::list},
+};
 
 /// Which clients may call at all, and who may speak for them.
 #[derive(Debug, Clone)]
@@ -22,7 +24,7 @@ impl Clients {
     ///
     /// # Errors
     /// `client_not_allowed` for an address outside the networks, or one that cannot be read.
-    pub fn judge(&self, peer: IpAddr, fields: &HeaderMap) -> Result<IpAddr, Reason> {
+    pub fn judge(&self, peer: IpAddr, fields: Fields<'_>) -> Result<IpAddr, Reason> {
         let client = self.address(peer, fields).ok_or(Reason::ClientNotAllowed)?;
         if is_in(&self.networks, client) { Ok(client) } else { Err(Reason::ClientNotAllowed) }
     }
@@ -31,20 +33,15 @@ impl Clients {
     ///
     /// Entries further left are whatever the client cared to write. Where every entry is a trusted proxy,
     /// the left-most is the client. `None` for an entry that cannot be read.
-    pub fn address(&self, peer: IpAddr, fields: &HeaderMap) -> Option<IpAddr> {
+    pub fn address(&self, peer: IpAddr, fields: Fields<'_>) -> Option<IpAddr> {
         let mut client = peer.to_canonical();
         if self.trusted_proxies.is_empty() {
             return Some(client);
         }
-        let mut lines: Vec<_> = fields.get_all("x-forwarded-for").iter().collect();
+        let mut entries = fields.all("x-forwarded-for").rev().flat_map(|line| list(line).rev());
         while is_in(&self.trusted_proxies, client) {
-            let Some(line) = lines.pop() else { break };
-            for entry in list(line.as_bytes()).collect::<Vec<_>>().into_iter().rev() {
-                client = entry_address(entry)?;
-                if !is_in(&self.trusted_proxies, client) {
-                    break;
-                }
-            }
+            let Some(entry) = entries.next() else { break };
+            client = entry_address(entry)?;
         }
         Some(client)
     }
@@ -65,9 +62,8 @@ fn entry_address(entry: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
+    use crate::wire::fields::{FieldSpan, Span};
 
     fn networks(list: &[&str]) -> Vec<IpNet> {
         list.iter().map(|network| network.parse().unwrap()).collect()
@@ -104,13 +100,19 @@ mod tests {
             ("10.0.0.1", &["203.0.113.9;10.0.0.2"], None),
             ("10.0.0.1", &["\u{e9}"], None),
         ] {
-            let mut fields = HeaderMap::new();
+            let name = "X-Forwarded-For";
+            let mut bytes = Vec::from(name);
+            let name = Span::between(0, bytes.len()).unwrap();
+            let mut spans = Vec::new();
             for line in lines {
-                fields.append("x-forwarded-for", HeaderValue::from_bytes(line.as_bytes()).unwrap());
+                let start = bytes.len();
+                bytes.extend_from_slice(line.as_bytes());
+                spans.push(FieldSpan { name, value: Span::between(start, bytes.len()).unwrap() });
             }
+            let fields = Fields::new(&bytes, &spans);
             let want = client.map(|client| client.parse::<IpAddr>().unwrap());
-            assert_eq!(clients.address(peer.parse().unwrap(), &fields), want, "{peer} {lines:?}");
-            assert_eq!(clients.judge(peer.parse().unwrap(), &fields).ok(), want, "{peer} {lines:?}");
+            assert_eq!(clients.address(peer.parse().unwrap(), fields), want, "{peer} {lines:?}");
+            assert_eq!(clients.judge(peer.parse().unwrap(), fields).ok(), want, "{peer} {lines:?}");
         }
     }
 
@@ -126,7 +128,7 @@ mod tests {
             ("2001:db9::1", false),
             ("::1", false),
         ] {
-            assert_eq!(clients.judge(peer.parse().unwrap(), &HeaderMap::new()).is_ok(), allowed, "{peer}");
+            assert_eq!(clients.judge(peer.parse().unwrap(), Fields::new(&[], &[])).is_ok(), allowed, "{peer}");
         }
     }
 }

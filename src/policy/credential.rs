@@ -2,21 +2,26 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderValue};
+use zeroize::Zeroizing;
 
-use super::fields::fold_alike;
-use crate::reason::Reason;
+use crate::{
+    reason::Reason,
+    wire::{
+        Fields,
+        fields::{fold_alike, is_same},
+    },
+};
 
 /// The most bytes a credential may have.
 const MAX_LENGTH: usize = 256;
 
 /// Who calls, in n4n's own terms.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ApiUsername(HeaderValue);
+pub struct ApiUsername(Box<str>);
 
 /// The key that goes with an [`ApiUsername`]: it can be forwarded, never shown.
 #[derive(Clone)]
-pub struct ApiKey(HeaderValue);
+pub struct ApiKey(Zeroizing<Box<[u8]>>);
 
 /// Both credentials of a call, well-formed.
 #[derive(Debug, Clone)]
@@ -34,7 +39,7 @@ impl Credentials {
     ///
     /// # Errors
     /// `credential_missing`, `credential_ambiguous` or `credential_malformed`, in this order over both.
-    pub fn of(fields: &HeaderMap, legacy: bool) -> Result<Self, Reason> {
+    pub fn of(fields: Fields<'_>, legacy: bool) -> Result<Self, Reason> {
         let key = Found::of(fields, "api-key", legacy.then_some("api_key"));
         let username = Found::of(fields, "api-username", legacy.then_some("api_username"));
         let (Some(first_key), Some(first_username)) = (key.value, username.value) else {
@@ -43,31 +48,30 @@ impl Credentials {
         if key.ambiguous || username.ambiguous {
             return Err(Reason::CredentialAmbiguous);
         }
-        if !is_well_formed(first_key.as_bytes()) || !is_well_formed(first_username.as_bytes()) {
+        let username = str::from_utf8(first_username).ok().filter(|_| is_well_formed(first_username));
+        let Some(username) = username.filter(|_| is_well_formed(first_key)) else {
             return Err(Reason::CredentialMalformed);
-        }
-        let mut key = first_key.clone();
-        key.set_sensitive(true);
-        Ok(Self { username: ApiUsername(first_username.clone()), key: ApiKey(key) })
+        };
+        Ok(Self { username: ApiUsername(username.into()), key: ApiKey(Zeroizing::new(first_key.into())) })
     }
 }
 
 /// One credential's traces in the fields.
 struct Found<'a> {
     /// The first value that is not empty.
-    value: Option<&'a HeaderValue>,
+    value: Option<&'a [u8]>,
     /// Whether anything else folds onto the same name.
     ambiguous: bool,
 }
 
 impl<'a> Found<'a> {
-    fn of(fields: &'a HeaderMap, name: &str, legacy_name: Option<&str>) -> Self {
+    fn of(fields: Fields<'a>, name: &str, legacy_name: Option<&str>) -> Self {
         let mut value = None;
         let mut occurrences = 0;
-        for (field, candidate) in fields {
-            if fold_alike(field.as_str(), name) {
+        for (field, candidate) in fields.iter() {
+            if fold_alike(field, name) {
                 occurrences += 1;
-                let accepted = field == name || legacy_name.is_some_and(|legacy| field == legacy);
+                let accepted = is_same(field, name) || legacy_name.is_some_and(|legacy| is_same(field, legacy));
                 if accepted && !candidate.is_empty() {
                     value = value.or(Some(candidate));
                 }
@@ -85,11 +89,6 @@ pub fn is_well_formed(value: &[u8]) -> bool {
 impl ApiUsername {
     /// The name as text; it is visible ASCII.
     pub fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
-    }
-
-    /// The field value that is forwarded.
-    pub fn as_value(&self) -> &HeaderValue {
         &self.0
     }
 }
@@ -101,8 +100,8 @@ impl fmt::Debug for ApiUsername {
 }
 
 impl ApiKey {
-    /// The field value that is forwarded; marked sensitive, so that its own `Debug` hides it too.
-    pub fn as_value(&self) -> &HeaderValue {
+    /// The bytes that are forwarded.
+    pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }

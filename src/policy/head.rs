@@ -1,12 +1,13 @@
 //! The rules on a request's method, target and fields.
 
-use http::header::{self, HeaderMap};
-
-use super::{
-    fields::{fold_alike, list},
-    path,
+use super::path;
+use crate::{
+    reason::Reason,
+    wire::{
+        Fields, RequestHead,
+        fields::{fold_alike, is_same, list},
+    },
 };
-use crate::reason::Reason;
 
 /// Fields by which an application may be asked for another method.
 const METHOD_OVERRIDES: [&str; 3] = ["x-http-method", "x-http-method-override", "x-method-override"];
@@ -25,7 +26,13 @@ pub struct Head<'a> {
     /// The request target, as sent.
     pub target: &'a str,
     /// The header fields.
-    pub fields: &'a HeaderMap,
+    pub fields: Fields<'a>,
+}
+
+impl<'a> From<&'a RequestHead> for Head<'a> {
+    fn from(head: &'a RequestHead) -> Self {
+        Self { method: head.method(), target: head.target(), fields: head.fields() }
+    }
 }
 
 impl Head<'_> {
@@ -54,27 +61,25 @@ impl Head<'_> {
     pub(super) fn expecting_at_most_100_continue(&self) -> Result<(), Reason> {
         let met = self
             .fields
-            .get_all(header::EXPECT)
-            .iter()
-            .flat_map(|value| list(value.as_bytes()))
-            .all(|expectation| expectation.eq_ignore_ascii_case(b"100-continue"));
+            .all("expect")
+            .flat_map(list)
+            .all(|expectation| is_same(expectation, "100-continue"));
         require(met, Reason::ExpectationFailed)
     }
 
     pub(super) fn declaring_a_plain_form(&self) -> Result<(), Reason> {
-        let mut types = self.fields.get_all(header::CONTENT_TYPE).iter();
+        let mut types = self.fields.all("content-type");
         let declared = match (types.next(), types.next()) {
-            (Some(media_type), None) => is_form(media_type.as_bytes()),
+            (Some(media_type), None) => is_form(media_type),
             (None | Some(_), _) => false,
         };
-        require(declared && !self.fields.contains_key(header::CONTENT_ENCODING), Reason::MediaTypeUnsupported)
+        require(declared && !self.fields.has("content-encoding"), Reason::MediaTypeUnsupported)
     }
 
     /// Judges the declared length; a chunked body declares none and is measured as it arrives.
     pub(super) fn with_length_up_to(&self, max_body: usize) -> Result<(), Reason> {
-        let within = match self.fields.get(header::CONTENT_LENGTH) {
-            Some(length) => length
-                .to_str()
+        let within = match self.fields.first("content-length") {
+            Some(length) => str::from_utf8(length)
                 .ok()
                 .and_then(|digits| digits.parse::<u64>().ok())
                 .is_some_and(|length| length <= max_body as u64),
@@ -84,7 +89,7 @@ impl Head<'_> {
     }
 
     fn has_any_of(&self, names: &[&str]) -> bool {
-        self.fields.keys().any(|name| names.iter().any(|wanted| fold_alike(name.as_str(), wanted)))
+        self.fields.iter().any(|(name, _)| names.iter().any(|wanted| fold_alike(name, wanted)))
     }
 }
 

@@ -1,15 +1,13 @@
 //! What may pass, in which order it is judged, and why not: no I/O, no clock, no state.
 //!
-//! A request is judged in steps, because what the later ones need costs more to have: its framing
-//! ([`framing`]), then [`Policy::judge_client`], [`Policy::route`], [`Policy::judge_head`], [`Policy::judge_caller`]
+//! A request whose framing is beyond doubt ([`wire`](crate::wire)) is judged in steps, because what the later ones need
+//! costs more to have: [`Policy::judge_client`], [`Policy::route`], [`Policy::judge_head`], [`Policy::judge_caller`]
 //! and, once the body is there, [`Policy::judge_body`]. What has state, quotas and room, is asked by the caller.
 
 pub mod access;
 pub mod body;
 pub mod client;
 pub mod credential;
-pub mod fields;
-pub mod framing;
 pub mod head;
 pub mod path;
 

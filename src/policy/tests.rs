@@ -1,8 +1,10 @@
 use std::collections::HashMap;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-
 use super::*;
+use crate::wire::{
+    Fields,
+    fields::{FieldSpan, Span},
+};
 
 fn policy() -> Policy {
     Policy {
@@ -16,25 +18,23 @@ fn policy() -> Policy {
     }
 }
 
-fn fields(lines: &str) -> HeaderMap {
-    let pairs = lines.split('|').filter(|line| !line.is_empty()).map(|line| {
-        let (name, value) = line.split_once(':').unwrap();
-        let name = HeaderName::from_bytes(name.trim().as_bytes()).unwrap();
-        (name, HeaderValue::from_bytes(value.trim().as_bytes()).unwrap())
-    });
-    let mut fields = HeaderMap::new();
-    pairs.for_each(|(name, value)| {
-        fields.append(name, value);
-    });
-    fields
+/// Where the fields stand in lines that `|` separates.
+fn fields(lines: &str) -> Vec<FieldSpan> {
+    let span = |part: &str| Span::of(part.trim().as_bytes(), lines.as_bytes()).unwrap();
+    let fields = lines.split('|').filter_map(|line| line.split_once(':'));
+    fields.map(|(name, value)| FieldSpan { name: span(name), value: span(value) }).collect()
+}
+
+fn credentials(lines: &str) -> Credentials {
+    Credentials::of(Fields::new(lines.as_bytes(), &fields(lines)), false).unwrap()
 }
 
 const CREDENTIALS: &str = "api-key: k|api-username: u|";
 const FORM: &str = "content-type: application/x-www-form-urlencoded|";
 
 fn judge(policy: &Policy, method: &str, target: &str, lines: &str) -> Result<Route, &'static str> {
-    let fields = fields(lines);
-    let head = Head { method, target, fields: &fields };
+    let spans = fields(lines);
+    let head = Head { method, target, fields: Fields::new(lines.as_bytes(), &spans) };
     let client = policy.judge_client([192, 0, 2, 1].into(), &head).map_err(Reason::code)?;
     let route = policy.route(&head).map_err(Reason::code)?;
     if route == Route::Unlock {
@@ -175,7 +175,7 @@ fn other_paths_pass_only_where_they_may_and_cannot_be_mistaken() {
 }
 
 fn caller() -> Caller {
-    Caller { credentials: Credentials::of(&fields(CREDENTIALS), false).unwrap(), is_listed: false }
+    Caller { credentials: credentials(CREDENTIALS), is_listed: false }
 }
 
 fn judge_body(body: &[u8]) -> Result<String, &'static str> {
@@ -250,6 +250,6 @@ fn a_thousand_junk_parameters_hide_nothing() {
 
 #[test]
 fn no_key_is_ever_shown() {
-    let credentials = Credentials::of(&fields("api-key: hidden|api-username: u"), false).unwrap();
+    let credentials = credentials("api-key: hidden|api-username: u");
     assert!(!format!("{credentials:?} {:?}", credentials.key.as_value()).contains("hidden"));
 }

@@ -7,8 +7,8 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Phase, connections::OpenConnections, listener::Sockets, upgrade::hand_over};
-use crate::gateway::Gateway;
+use super::{connections::OpenConnections, listener::Sockets, upgrade::hand_over};
+use crate::gateway::{Gateway, Phase};
 
 /// The signals that are not to end the process as they would by themselves.
 pub(super) struct Signals {

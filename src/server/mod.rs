@@ -2,6 +2,7 @@
 
 mod connections;
 mod ending;
+mod health;
 mod listener;
 mod reload;
 mod upgrade;
@@ -29,8 +30,8 @@ use tokio::{
 use crate::{
     admin,
     config::{Listen, Settings},
-    gateway::{self, Gateway},
-    upstream::{health, peers::LOOKUP_EVERY},
+    gateway::{self, Gateway, Phase},
+    upstream::peers::LOOKUP_EVERY,
 };
 use connections::{Accepting, OpenConnections};
 use ending::{Ends, Signals};
@@ -44,19 +45,6 @@ const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// How often the log is told of certificates that expire soon.
 const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Where the process is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// Not accepting yet.
-    Starting,
-    /// Accepting.
-    Serving,
-    /// Accepting no more, for another process does; connections may each have one more answer.
-    Retiring,
-    /// Accepting no more, finishing what is in flight.
-    Draining,
-}
 
 /// Why the gateway could not start or go on.
 #[derive(Debug, thiserror::Error)]

@@ -2,25 +2,22 @@
 
 use std::{future::pending, net::SocketAddr, sync::Arc, time::Duration};
 
-use pingora::{proxy::http_proxy, server::configuration::ServerConf};
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime,
-    sync::watch,
     time::sleep,
 };
 
 use super::{
-    Phase,
     connections::{Accepting, Place},
     listener::Listener,
 };
 use crate::{
-    downstream::{service::Service, transport::Transport},
-    gateway::Gateway,
-    proxy::{Admission, Callbacks},
+    downstream::transport::Transport,
+    gateway::{Gateway, Phase},
     quota_store::{ANSWER_WITHIN, Line},
+    serve::Service,
 };
 
 /// How long accepting pauses when the process is out of file descriptors.
@@ -46,24 +43,12 @@ impl Worker {
             let (kept, stores) = (line.clone(), self.gateway.quota_store.subscribe());
             tokio::spawn(async move { kept.keep(stores).await });
             line.tried().await;
-            let conf = Arc::new(ServerConf {
-                threads: 1,
-                // Room for the connection of every call in flight, so that none is closed only to be made again.
-                upstream_keepalive_pool_size: self.gateway.live().settings.listen.max_in_flight,
-                // The gateway itself says what may be tried again, and each peer is tried once.
-                max_retries: usize::MAX,
-                ..ServerConf::default()
-            });
-            let service = Service {
-                admission: Admission { gateway: self.gateway.clone(), line },
-                proxy: Arc::new(http_proxy(&conf, Callbacks)),
-                gateway: self.gateway.clone(),
-                never: watch::channel(false).1,
-            };
+            let service = Service::new(self.gateway.clone(), line);
+            tokio::spawn(service.clone().sweep());
             for (listener, accepting) in self.listeners {
                 match listener.try_map(TcpListener::from_std) {
                     Ok(listener) => {
-                        tokio::spawn(accept(listener, service.clone(), accepting));
+                        tokio::spawn(accept(listener, self.gateway.clone(), service.clone(), accepting));
                     }
                     Err(error) => tracing::error!(%error, "a worker cannot listen"),
                 }
@@ -74,8 +59,13 @@ impl Worker {
     }
 }
 
-async fn accept(mut listener: Listener<TcpListener>, service: Service, accepting: Accepting) {
-    let mut phase = service.gateway.phase();
+async fn accept(
+    mut listener: Listener<TcpListener>,
+    gateway: Arc<Gateway>,
+    service: Service,
+    accepting: Accepting,
+) {
+    let mut phase = gateway.phase();
     loop {
         let accepted = tokio::select! {
             accepted = listener.socket.accept() => accepted,
@@ -83,9 +73,9 @@ async fn accept(mut listener: Listener<TcpListener>, service: Service, accepting
         };
         match accepted {
             Ok((socket, client)) => {
-                if let Some(place) = Place::take(&accepting.0, &service.gateway) {
+                if let Some(place) = Place::take(&accepting.0, &gateway) {
                     let tls = listener.https.as_mut().map(|https| {
-                        https.follow(&service.gateway.live().settings.listen);
+                        https.follow(&gateway.live().settings.listen);
                         https.server.clone()
                     });
                     tokio::spawn(serve(service.clone(), socket, tls, client, place));
@@ -112,13 +102,8 @@ async fn serve(
             // In a box, so that plain connections do not carry the room for it.
             Some(tls) => Box::pin(Transport::secure(socket, client, tls)).await,
         };
-        match transport {
-            // In a box for the same reason.
-            Some(transport) if transport.speaks_http2() => {
-                Box::pin(service.serve_http2(transport, client)).await;
-            }
-            Some(transport) => service.serve(transport, client).await,
-            None => {}
+        if let Some(transport) = transport {
+            service.serve(transport, client).await;
         }
     }
     drop(place);

@@ -2,7 +2,9 @@
 
 use pingora::{Error, ErrorSource, ErrorType};
 
-use crate::reason::Reason;
+use std::{fmt, net::SocketAddr};
+
+use crate::{outcome::RequestId, reason::Reason};
 
 /// The reason for which a call that policy admitted came to nothing; `None` where it is the client that is
 /// gone.
@@ -17,6 +19,12 @@ pub fn reason(error: &Error, forwarded: bool) -> Option<Reason> {
         ErrorSource::Downstream if is_connection_lost(error.etype()) => None,
         ErrorSource::Downstream | ErrorSource::Internal | ErrorSource::Unset => Some(Reason::Internal),
     }
+}
+
+/// Tells the log that a call failed, and why.
+pub fn tell(id: RequestId, peer: Option<SocketAddr>, reason: Reason, cause: impl fmt::Display) {
+    let peer = peer.map(tracing::field::display);
+    tracing::warn!(request_id = %id, peer, code = reason.code(), %cause, "a call failed");
 }
 
 fn is_connection_lost(etype: &ErrorType) -> bool {

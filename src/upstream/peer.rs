@@ -31,7 +31,7 @@ pub enum Standing {
     /// It may.
     Open,
     /// It was passed over for long enough; one call may find out.
-    Due,
+    HalfOpen,
     /// Only where nothing else is left: the last connect failed.
     Ejected,
     /// It may not: checks have found it unfit.
@@ -68,7 +68,7 @@ impl Peer {
         }
         match self.ejected_until.load(Ordering::Relaxed) {
             0 => Standing::Open,
-            until if until <= self.millis(now) => Standing::Due,
+            until if until <= self.millis(now) => Standing::HalfOpen,
             _ => Standing::Ejected,
         }
     }
@@ -166,11 +166,11 @@ mod tests {
         assert_eq!(peer.standing(now), Standing::Ejected);
         assert!(!peer.is_healthy());
         let later = now + EJECTION;
-        assert_eq!(peer.standing(later), Standing::Due);
+        assert_eq!(peer.standing(later), Standing::HalfOpen);
         assert!(peer.claim(later), "one call tries it");
         assert!(!peer.claim(later), "and no other");
         assert_eq!(peer.standing(later), Standing::Ejected);
-        assert_eq!(peer.standing(later + EJECTION), Standing::Due, "should the one never tell");
+        assert_eq!(peer.standing(later + EJECTION), Standing::HalfOpen, "should the one never tell");
         peer.connected();
         assert_eq!(peer.standing(later), Standing::Open);
     }

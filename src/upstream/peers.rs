@@ -117,9 +117,9 @@ impl Peers {
     }
 
     /// What one call may try: every usable peer once.
-    pub fn turns(&self) -> Turns {
+    pub fn select(&self) -> PeerSelection {
         let known = self.known.load_full();
-        Turns { known, start: self.turn.fetch_add(1, Ordering::Relaxed), current: None, tried: Vec::new() }
+        PeerSelection { known, start: self.turn.fetch_add(1, Ordering::Relaxed), current: None, tried: Vec::new() }
     }
 
     /// Every address of every peer.
@@ -144,7 +144,7 @@ async fn look_up(peer: &HostPort) -> Result<Vec<SocketAddr>, String> {
 
 /// The peers that one call has not tried yet.
 #[derive(Debug)]
-pub struct Turns {
+pub struct PeerSelection {
     known: Arc<Known>,
     /// Where to begin among peers that are equally busy.
     start: usize,
@@ -152,7 +152,7 @@ pub struct Turns {
     tried: Vec<usize>,
 }
 
-impl Turns {
+impl PeerSelection {
     /// Whether none is left that may be tried.
     pub fn is_empty(&self) -> bool {
         self.left().all(|(_, peer)| peer.is_unfit())
@@ -160,11 +160,11 @@ impl Turns {
 
     /// The next to try: the least busy of those that nothing speaks against; where there is none, the least busy
     /// of those that the last connect failed to.
-    pub fn next(&mut self, now: Instant) -> Option<Turn> {
+    pub fn next(&mut self, now: Instant) -> Option<InUse> {
         self.tried.extend(self.current.take());
         let place = loop {
             let standing = |peer: &Peer| match peer.standing(now) {
-                Standing::Open | Standing::Due => Some(false),
+                Standing::Open | Standing::HalfOpen => Some(false),
                 Standing::Ejected => Some(true),
                 Standing::Unfit => None,
             };
@@ -173,14 +173,14 @@ impl Turns {
             let (is_ejected, _, place) = usable.min_by_key(|&(is_ejected, busy, _)| (is_ejected, busy))?;
             let peer = &self.known.all[place];
             // Another call may have been faster to try a peer that it was time to try.
-            if is_ejected || peer.standing(now) != Standing::Due || peer.claim(now) {
+            if is_ejected || peer.standing(now) != Standing::HalfOpen || peer.claim(now) {
                 break place;
             }
         };
         self.current = Some(place);
         let peer = self.known.all[place].clone();
         peer.begin();
-        Some(Turn(peer))
+        Some(InUse(peer))
     }
 
     fn left(&self) -> impl Iterator<Item = (usize, &Peer)> {
@@ -191,18 +191,18 @@ impl Turns {
     }
 }
 
-/// A call's turn at a peer, which ends when it is dropped.
+/// A peer that a call goes to, until it is dropped.
 #[derive(Debug)]
-pub struct Turn(Arc<Peer>);
+pub struct InUse(Arc<Peer>);
 
-impl Turn {
+impl InUse {
     /// The peer.
     pub fn peer(&self) -> &Peer {
         &self.0
     }
 }
 
-impl Drop for Turn {
+impl Drop for InUse {
     fn drop(&mut self) {
         self.0.end();
     }
@@ -219,27 +219,27 @@ mod tests {
         Peers::new(&names.map(|peer| HostPort::parse(peer).unwrap()))
     }
 
-    fn addresses(mut turns: Turns) -> Vec<SocketAddr> {
-        let mut next = || Some(turns.next(Instant::now())?.peer().address());
+    fn addresses(mut selection: PeerSelection) -> Vec<SocketAddr> {
+        let mut next = || Some(selection.next(Instant::now())?.peer().address());
         std::iter::from_fn(&mut next).collect()
     }
 
     #[test]
     fn each_call_tries_every_peer_once_and_begins_one_further() {
         let peers = peers();
-        let (first, second) = (addresses(peers.turns()), addresses(peers.turns()));
+        let (first, second) = (addresses(peers.select()), addresses(peers.select()));
         assert_eq!(first.len(), 3);
         assert_eq!(&first[1..], &second[..2]);
         assert_eq!(first[0], second[2]);
-        assert!(Peers::new(&[HostPort::parse("n4n.invalid:80").unwrap()]).turns().is_empty());
+        assert!(Peers::new(&[HostPort::parse("n4n.invalid:80").unwrap()]).select().is_empty());
     }
 
     #[test]
     fn a_call_goes_to_the_least_busy_peer() {
         let (peers, now) = (peers(), Instant::now());
-        let take = || peers.turns().next(now).unwrap();
+        let take = || peers.select().next(now).unwrap();
         let mut held = [take(), take(), take()];
-        held.sort_by_key(|turn| turn.peer().address());
+        held.sort_by_key(|chosen| chosen.peer().address());
         let [first, second, third] = held;
         let idle = second.peer().address();
         drop(second);
@@ -256,13 +256,13 @@ mod tests {
         let all = peers.all();
         all[1].eject(now);
         for _ in 0..6 {
-            let order = addresses(peers.turns());
+            let order = addresses(peers.select());
             assert_eq!((order.len(), order[2]), (3, all[1].address()));
         }
         all[0].eject(now);
         all[2].eject(now);
-        assert_eq!(addresses(peers.turns()).len(), 3);
-        assert!(!peers.turns().is_empty());
+        assert_eq!(addresses(peers.select()).len(), 3);
+        assert!(!peers.select().is_empty());
     }
 
     #[test]
@@ -271,12 +271,12 @@ mod tests {
         let all = peers.all();
         all[1].checked(Err("status 500".into()), one, one);
         for _ in 0..6 {
-            assert!(!addresses(peers.turns()).contains(&all[1].address()));
+            assert!(!addresses(peers.select()).contains(&all[1].address()));
         }
         all[0].checked(Err("status 500".into()), one, one);
         all[2].checked(Err("status 500".into()), one, one);
-        assert!(peers.turns().is_empty());
-        assert!(peers.turns().next(Instant::now()).is_none());
+        assert!(peers.select().is_empty());
+        assert!(peers.select().next(Instant::now()).is_none());
     }
 
     #[tokio::test]
@@ -284,7 +284,7 @@ mod tests {
         let peers = Peers::new(&["localhost:80", "192.0.2.1:80"].map(|peer| HostPort::parse(peer).unwrap()));
         assert!(!peers.are_literal());
         peers.look_up().await;
-        let known = addresses(peers.turns());
+        let known = addresses(peers.select());
         assert!(known.iter().any(|address| address.ip().is_loopback()), "{known:?}");
         let before = peers.all();
         peers.look_up().await;

@@ -8,7 +8,8 @@ use regex::bytes::Regex;
 use super::{choice, period, seconds};
 use crate::{
     config::{Deadlines, fault::Faults, table::Table, units::ByteSize},
-    policy::{Access, Clients, Mode, OtherPaths, Policy, fields::fold_alike},
+    policy::{Access, Clients, Mode, OtherPaths, Policy},
+    wire::fields::fold_alike,
 };
 
 /// The most `policy.max_body` can be: what is judged is held in memory.
@@ -137,7 +138,7 @@ fn forward_headers(table: &mut Table<'_>, faults: &mut Faults<'_>) -> Vec<Header
             Ok(header) => {
                 let reserved = RESERVED
                     .iter()
-                    .find(|(_, fields)| fields.iter().any(|field| fold_alike(header.as_str(), field)));
+                    .find(|(_, fields)| fields.iter().any(|field| fold_alike(header.as_str().as_bytes(), field)));
                 if let Some((purpose, _)) = reserved {
                     let reason = format!("`{header}` folds onto a field that concerns {purpose}");
                     faults.add(table.span("forward_headers"), place, reason, "leave it out");

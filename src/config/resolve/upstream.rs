@@ -7,7 +7,6 @@ use http::{Method, StatusCode};
 use super::{period, seconds};
 use crate::{
     config::{HealthCheck, HostPort, Upstream, fault::Faults, table::Table, tls},
-    policy,
     tls::Name,
 };
 
@@ -17,7 +16,7 @@ pub(super) fn upstream(mut table: Table<'_>, folder: &Path, faults: &mut Faults<
         faults.add(table.span("peers"), table.place("peers"), "is empty", "name at least one n4n host");
     }
     let host: Option<String> = table.optional("host", faults);
-    if host.as_ref().is_some_and(|host| !policy::framing::is_authority(host.as_bytes())) {
+    if host.as_ref().is_some_and(|host| !crate::wire::framing::is_authority(host.as_bytes())) {
         faults.add(
             table.span("host"),
             table.place("host"),

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::php;
+use crate::{php, wire::target::origin_form};
 
 /// The one spelling of the unlock path.
 pub const UNLOCK: &str = "/api/customer/unlock";
@@ -37,26 +37,6 @@ pub fn classify(target: &str) -> Class {
         Class::Disguised
     } else {
         Class::Other
-    }
-}
-
-/// The path without its query, as it goes into the log.
-pub fn without_query(target: &str) -> &str {
-    let target = origin_form(target);
-    target.split_once('?').map_or(target, |(path, _)| path)
-}
-
-/// The path and query of an absolute-form target (RFC 9112 section 3.2.2); any other as it is.
-pub fn origin_form(target: &str) -> &str {
-    if target.starts_with('/') {
-        return target;
-    }
-    let Some((_, rest)) = target.split_once("://") else {
-        return target;
-    };
-    match rest.find(['/', '?']) {
-        Some(at) => &rest[at..],
-        None => "/",
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{error::Error, fmt, io};
 
-use crate::policy::framing::is_token_byte;
+use super::fields::is_token_byte;
 
 /// The most bytes of one size line, its extensions included.
 const MAX_LINE: usize = 256;

@@ -7,16 +7,15 @@ use http::header;
 use pingora::{connectors::http::v1::Connector, http::RequestHeader};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::peer::Peer;
 use crate::{
     config::HealthCheck,
     gateway::{Gateway, Live},
-    proxy::forward,
+    upstream::{connector, peer::Peer},
 };
 
 /// Checks the peers for as long as it is polled, the way the settings in force want it.
-pub async fn watch(gateway: &Gateway) -> Infallible {
-    let connector = Connector::new(None);
+pub(super) async fn watch(gateway: &Gateway) -> Infallible {
+    let checker = Connector::new(None);
     loop {
         let reloaded = gateway.reloaded.notified();
         let live = gateway.live();
@@ -24,7 +23,7 @@ pub async fn watch(gateway: &Gateway) -> Infallible {
             match &live.settings.upstream.health_check {
                 Some(check) => {
                     let next = Instant::now() + check.every;
-                    join_all(live.peers.all().iter().map(|peer| examine(&connector, &live, check, peer)))
+                    join_all(live.peers.all().iter().map(|peer| examine(&checker, &live, check, peer)))
                         .await;
                     sleep_until(next).await;
                 }
@@ -41,8 +40,8 @@ pub async fn watch(gateway: &Gateway) -> Infallible {
     }
 }
 
-async fn examine(connector: &Connector, live: &Live, check: &HealthCheck, peer: &Peer) {
-    let result = timeout(check.timeout, ask(connector, live, check, peer)).await;
+async fn examine(checker: &Connector, live: &Live, check: &HealthCheck, peer: &Peer) {
+    let result = timeout(check.timeout, ask(checker, live, check, peer)).await;
     let result = result.unwrap_or_else(|_| Err(format!("no answer within {:?}", check.timeout)));
     if result.is_ok() {
         peer.connected();
@@ -51,11 +50,11 @@ async fn examine(connector: &Connector, live: &Live, check: &HealthCheck, peer: 
 }
 
 /// Asks over a connection of its own, which also shows that one can be made.
-async fn ask(connector: &Connector, live: &Live, check: &HealthCheck, peer: &Peer) -> Result<(), String> {
+async fn ask(checker: &Connector, live: &Live, check: &HealthCheck, peer: &Peer) -> Result<(), String> {
     let said = |error: Box<pingora::Error>| error.etype().as_str().to_owned();
     let upstream = &live.settings.upstream;
-    let peer = forward::peer(peer.address(), upstream, live.generation, check.timeout);
-    let (mut session, _) = connector.get_http_session(&peer).await.map_err(said)?;
+    let peer = connector::peer(peer.address(), upstream, live.generation, check.timeout);
+    let (mut session, _) = checker.get_http_session(&peer).await.map_err(said)?;
     session
         .write_request_header(Box::new(request(check, &upstream.host).map_err(said)?))
         .await

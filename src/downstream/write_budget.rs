@@ -1,34 +1,21 @@
-//! How long a client may keep the gateway waiting with what is sent to it: a total, which reading a byte now
-//! and then does not stretch.
+//! How long in all a client may leave what is sent to it untaken; reading a byte now and then does not stretch it.
 
 use std::{
-    future::poll_fn,
     io,
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use tokio::time::{Instant, Sleep, error::Elapsed, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// How many bytes a client must take to earn a second of waiting back.
 const PACE: usize = 4096;
 
-/// Waits for something so long, as [`timeout`] does, but makes no timer for what is there already.
-///
-/// # Errors
-/// [`Elapsed`] when it did not come in time.
-pub async fn within<F: Future>(limit: Duration, awaited: F) -> Result<F::Output, Elapsed> {
-    let mut awaited = pin!(awaited);
-    match poll_fn(|cx| Poll::Ready(awaited.as_mut().poll(cx))).await {
-        Poll::Ready(there) => Ok(there),
-        Poll::Pending => timeout(limit, awaited).await,
-    }
-}
-
-/// What is left of a client's time. Waiting spends it, what is taken earns it back, up to what it was at first.
+/// The time that a client has left to take what is sent to it. Waiting spends it, what is taken earns it back, up to
+/// what it was at first.
 #[derive(Debug)]
-pub struct Patience {
+pub struct WriteBudget {
     most: Duration,
     left: Duration,
     waiting_since: Option<Instant>,
@@ -36,7 +23,7 @@ pub struct Patience {
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patience {
+impl WriteBudget {
     /// The time that a client has before it takes anything.
     pub const fn new(most: Duration) -> Self {
         Self { most, left: most, waiting_since: None, alarm: None }
@@ -77,13 +64,15 @@ impl Patience {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use tokio::time::{pause, sleep};
 
     use super::*;
 
     /// Waits so long before each attempt to send is taken; how long it all took until it was over.
     async fn held_up(
-        patience: &mut Patience,
+        budget: &mut WriteBudget,
         wait: Duration,
         taken: usize,
         attempts: usize,
@@ -93,7 +82,7 @@ mod tests {
             let mut taking = Box::pin(sleep(wait));
             let attempt = poll_fn(|cx| {
                 let sent = taking.as_mut().poll(cx).map(|()| Ok(()));
-                patience.watch(cx, sent, |()| taken)
+                budget.watch(cx, sent, |()| taken)
             });
             if attempt.await.is_err() {
                 return Some(start.elapsed());
@@ -107,21 +96,21 @@ mod tests {
         pause();
         let second = Duration::from_secs(1);
         let most = 10 * second;
-        let ended = held_up(&mut Patience::new(most), 60 * second, 0, 1).await.unwrap();
+        let ended = held_up(&mut WriteBudget::new(most), 60 * second, 0, 1).await.unwrap();
         assert!(ended >= most && ended < most + second, "{ended:?}");
-        let ended = held_up(&mut Patience::new(most), second, 1, 100).await.unwrap();
+        let ended = held_up(&mut WriteBudget::new(most), second, 1, 100).await.unwrap();
         assert!(ended >= most && ended < most + 2 * second, "{ended:?}");
-        let slow = held_up(&mut Patience::new(most), second, PACE / 2, 100).await.unwrap();
+        let slow = held_up(&mut WriteBudget::new(most), second, PACE / 2, 100).await.unwrap();
         assert!(slow > most && slow < 3 * most, "{slow:?}");
-        assert_eq!(held_up(&mut Patience::new(most), second, PACE, 1000).await, None);
+        assert_eq!(held_up(&mut WriteBudget::new(most), second, PACE, 1000).await, None);
     }
 
     #[tokio::test]
     async fn what_is_earned_is_no_more_than_there_was() {
         pause();
-        let (second, mut patience) = (Duration::from_secs(1), Patience::new(Duration::from_secs(10)));
-        assert_eq!(held_up(&mut patience, second, 1000 * PACE, 3).await, None);
-        let ended = held_up(&mut patience, 60 * second, 0, 1).await.unwrap();
+        let (second, mut budget) = (Duration::from_secs(1), WriteBudget::new(Duration::from_secs(10)));
+        assert_eq!(held_up(&mut budget, second, 1000 * PACE, 3).await, None);
+        let ended = held_up(&mut budget, 60 * second, 0, 1).await.unwrap();
         assert!(ended <= Duration::from_secs(11), "{ended:?}");
     }
 }

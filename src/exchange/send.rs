@@ -1,0 +1,124 @@
+//! One call on its way to n4n: a peer, a connection, one write, one answer.
+
+use std::time::Instant;
+
+use pingora::connectors::TransportConnector;
+
+use super::admit::Outgoing;
+use crate::{
+    downstream::alarm::Alarm,
+    reason::Reason,
+    request::Request,
+    upstream::{
+        connection::{self, Answered, Connection, Unanswered},
+        connector, fault,
+        peers::{InUse, PeerSelection},
+        pool::{Key, Pool},
+    },
+    wire::answer::Answer,
+};
+
+/// One worker's connections to n4n.
+pub struct Upstream {
+    /// Those that are idle.
+    pub pool: Pool,
+    /// What makes new ones.
+    pub connector: TransportConnector,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self { pool: Pool::default(), connector: TransportConnector::new(None) }
+    }
+}
+
+/// Sends a call to the first peer that can be connected to, and has its answer whole. It is sent at most once: only
+/// where no connection could be made is another peer tried.
+///
+/// # Errors
+/// `upstream_unreachable`, `upstream_broken` or `upstream_timeout`.
+pub async fn send(
+    request: &mut Request,
+    call: Outgoing,
+    upstream: &Upstream,
+    alarm: &mut Alarm,
+) -> Result<Answer, Reason> {
+    let Outgoing { bytes, mut peers } = call;
+    let live = request.live.clone();
+    let settings = &live.settings.upstream;
+    let admitted_at = Instant::now();
+    let due = admitted_at + settings.response_timeout;
+    let (peer, key, mut connection) = connect(request, &mut peers, upstream, admitted_at, due).await?;
+    let sent_at = Instant::now();
+    let outgoing = connection::Outgoing {
+        bytes: &bytes,
+        is_head: request.head.method() == "HEAD",
+        due,
+        body_within: settings.response_timeout,
+    };
+    let answered = connection.exchange(outgoing, alarm).await;
+    drop(peer);
+    match answered {
+        Ok(Answered { answer, head_at }) => {
+            request.upstream.duration = Some(head_at.saturating_duration_since(sent_at));
+            request.upstream.unlock = Some(super::result::of(&answer));
+            if answer.persists {
+                let most = live.settings.listen.max_in_flight;
+                upstream.pool.put(key, connection, head_at + settings.idle_timeout, most);
+            }
+            Ok(answer)
+        }
+        Err(unanswered) => {
+            request.upstream.unlock = Some(crate::outcome::UnlockResult::Unreadable);
+            let reason = match unanswered {
+                Unanswered::Late => Reason::UpstreamTimeout,
+                Unanswered::Broken(_) | Unanswered::Bad(_) => Reason::UpstreamBroken,
+            };
+            fault::tell(request.id, request.upstream.peer, reason, &unanswered);
+            Err(reason)
+        }
+    }
+}
+
+/// Takes an idle connection to the peer that is chosen, or makes one.
+async fn connect(
+    request: &mut Request,
+    peers: &mut PeerSelection,
+    upstream: &Upstream,
+    mut now: Instant,
+    due: Instant,
+) -> Result<(InUse, Key, Connection), Reason> {
+    let live = request.live.clone();
+    let settings = &live.settings.upstream;
+    let mut is_first = true;
+    while let Some(chosen) = peers.next(now) {
+        let address = chosen.peer().address();
+        request.upstream.peer = Some(address);
+        let key = Key { address, tls_generation: settings.tls.as_ref().map(|_| live.generation) };
+        if let Some(connection) = upstream.pool.take(key, now) {
+            chosen.peer().connected();
+            return Ok((chosen, key, connection));
+        }
+        let within = settings.connect_timeout.min(due.saturating_duration_since(now));
+        let peer = connector::peer(address, settings, live.generation, within);
+        match upstream.connector.new_stream(&peer).await {
+            Ok(stream) => {
+                chosen.peer().connected();
+                return Ok((chosen, key, Connection::new(stream)));
+            }
+            Err(error) => {
+                now = Instant::now();
+                // A peer that was given what others had left of the time is not to blame.
+                if is_first || within == settings.connect_timeout {
+                    chosen.peer().eject(now);
+                }
+                fault::tell(request.id, Some(address), Reason::UpstreamUnreachable, &error);
+            }
+        }
+        is_first = false;
+        if now >= due {
+            break;
+        }
+    }
+    Err(Reason::UpstreamUnreachable)
+}

@@ -1,0 +1,65 @@
+//! What the gateway says upstream of where a request came from, and which claims of the client's it drops.
+
+use std::net::IpAddr;
+
+use super::Request;
+use crate::{
+    outcome::RequestId,
+    wire::fields::{fold_alike, is_same},
+};
+
+/// Fields by which a client could claim to have been forwarded, in any spelling; the gateway alone may say so.
+const CLAIMS: [&str; 8] = [
+    "x-request-id",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-port",
+    "x-forwarded-server",
+    "x-real-ip",
+];
+
+/// Where a request came from, as the gateway knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Forwarded<'a> {
+    /// The Host that goes upstream.
+    pub upstream_host: &'a str,
+    /// The Host it was sent to.
+    pub host: Option<&'a [u8]>,
+    /// Whose request it is.
+    pub client: IpAddr,
+    /// `http` or `https`, as it came in.
+    pub scheme: &'a str,
+    /// Which request it is.
+    pub id: RequestId,
+}
+
+impl<'a> Forwarded<'a> {
+    /// What there is to say of a request.
+    pub fn of(request: &'a Request) -> Self {
+        Self {
+            upstream_host: &request.live.settings.upstream.host,
+            host: request.head.fields().first("host"),
+            client: request.client,
+            scheme: request.scheme,
+            id: request.id,
+        }
+    }
+
+    /// The fields that every forwarded request has, each name in the spelling in which it goes out.
+    pub fn each(&self, mut field: impl FnMut(&'static str, &[u8])) {
+        field("Host", self.upstream_host.as_bytes());
+        field("X-Request-Id", self.id.encode(&mut [0; RequestId::LENGTH]).as_bytes());
+        field("X-Forwarded-For", self.client.to_string().as_bytes());
+        field("X-Forwarded-Proto", self.scheme.as_bytes());
+        if let Some(host) = self.host {
+            field("X-Forwarded-Host", host);
+        }
+    }
+}
+
+/// Whether a field of the client's is dropped, since the gateway says the same itself.
+pub fn is_replaced(name: &[u8]) -> bool {
+    is_same(name, "host") || CLAIMS.iter().any(|claim| fold_alike(name, claim))
+}

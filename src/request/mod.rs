@@ -1,0 +1,287 @@
+//! What one request carries from its head to its record.
+
+pub mod forwarded;
+pub mod problem;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant, SystemTime},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    audit::{self, Answer, Intent},
+    downstream::Client,
+    gateway::{Gateway, Live},
+    outcome::{Beginning, Outcome, Record, RequestId, UnlockResult},
+    policy::{Call, Credentials, Lookup, LookupKey},
+    quota::{Balance, Exhausted, InProcess, Spend},
+    quota_store::{Line, Shared},
+    reason::Reason,
+    wire::RequestHead,
+};
+
+/// How a request arrived.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The client's end of the connection.
+    pub client: SocketAddr,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// When the request's first byte was there.
+    pub beginning: Beginning,
+    /// Its head.
+    pub head: RequestHead,
+}
+
+/// One request on its way through.
+#[derive(Debug)]
+pub struct Request {
+    /// Which it is.
+    pub id: RequestId,
+    /// When its first byte was there.
+    pub beginning: Beginning,
+    /// Its head.
+    pub head: RequestHead,
+    /// The settings it began with.
+    pub live: Arc<Live>,
+    /// The gateway.
+    pub gateway: Arc<Gateway>,
+    /// The connection's other end; once that is known, the client it speaks for.
+    pub client: IpAddr,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// Who calls, once that was read.
+    pub credentials: Option<Credentials>,
+    /// Whether the user is listed, and showed the right key where one is configured.
+    pub is_listed: bool,
+    /// By what the customer is looked up, once that was read.
+    pub lookup: Option<LookupKey>,
+    /// What the last quota said that was asked.
+    pub rate_limit: Option<RateLimit>,
+    /// Whether observe mode applies to this request.
+    pub is_observed: bool,
+    /// The first rule that observe mode let it break.
+    pub observed: Option<Reason>,
+    /// What became of it upstream.
+    pub upstream: Upstream,
+    body: Option<Bytes>,
+    in_flight: Option<InFlight>,
+    /// Whether the audit trail has an intent whose outcome it lacks.
+    is_intended: bool,
+}
+
+/// What became of a request upstream, for its record.
+#[derive(Debug, Default)]
+pub struct Upstream {
+    /// The peer it was sent to, or that could not be reached.
+    pub peer: Option<SocketAddr>,
+    /// From the connection to the head of the answer.
+    pub duration: Option<Duration>,
+    /// What n4n made of an unlock call; none where nothing was sent.
+    pub unlock: Option<UnlockResult>,
+}
+
+/// What a quota said.
+#[derive(Debug, Clone, Copy)]
+pub struct RateLimit {
+    /// The name of the quota, as the RateLimit fields give it.
+    policy: &'static str,
+    balance: Balance,
+    retry_after: Option<Duration>,
+}
+
+impl Request {
+    /// A request that nothing has been judged of but its framing.
+    pub fn new(gateway: Arc<Gateway>, arrival: Arrival) -> Self {
+        Self {
+            id: RequestId::next(),
+            beginning: arrival.beginning,
+            head: arrival.head,
+            live: gateway.live(),
+            gateway,
+            client: arrival.client.ip().to_canonical(),
+            scheme: arrival.scheme,
+            credentials: None,
+            is_listed: false,
+            lookup: None,
+            rate_limit: None,
+            is_observed: false,
+            observed: None,
+            upstream: Upstream::default(),
+            body: None,
+            in_flight: None,
+            is_intended: false,
+        }
+    }
+
+    /// The whole body, read once.
+    ///
+    /// # Errors
+    /// As of [`Client::body`].
+    pub async fn body(&mut self, client: &mut impl Client) -> Result<Bytes, Reason> {
+        if let Some(body) = &self.body {
+            return Ok(body.clone());
+        }
+        if self.head.awaits_continue() {
+            client.ask_for_body().await.map_err(|_| Reason::ClientGone)?;
+        }
+        let settings = &self.live.settings;
+        let body = if client.is_read() {
+            Bytes::new()
+        } else {
+            client.body(settings.policy.max_body, Instant::now() + settings.deadlines.body).await?
+        };
+        self.body = Some(body.clone());
+        Ok(body)
+    }
+
+    /// Lets a broken rule pass where observe mode says so.
+    ///
+    /// # Errors
+    /// The rule, where it does not.
+    pub fn tolerate(&mut self, broken: Reason) -> Result<(), Reason> {
+        if self.is_observed && broken.is_observable() {
+            self.observed.get_or_insert(broken);
+            Ok(())
+        } else {
+            Err(broken)
+        }
+    }
+
+    /// Takes the request from its client address' account.
+    ///
+    /// # Errors
+    /// `client_quota_exceeded`.
+    pub fn spend_client(&mut self) -> Result<(), Reason> {
+        self.live.ledger.spend_client(self.client, self.beginning.instant).map_err(|exhausted| {
+            self.rate_limit = Some(RateLimit::exhausted("client", exhausted));
+            Reason::ClientQuotaExceeded
+        })
+    }
+
+    /// Takes a place among the calls in flight, until the request is dropped.
+    ///
+    /// # Errors
+    /// `overloaded` where there was none; the place is taken all the same.
+    pub fn enter(&mut self) -> Result<(), Reason> {
+        let before = self.gateway.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.in_flight = Some(InFlight(self.gateway.clone()));
+        if before >= self.live.settings.listen.max_in_flight { Err(Reason::Overloaded) } else { Ok(()) }
+    }
+
+    /// Takes the call from its user's account.
+    ///
+    /// # Errors
+    /// `quota_exceeded`.
+    pub async fn spend(&mut self, call: &Call, line: &Line) -> Result<(), Reason> {
+        let username = call.caller.credentials.username.as_str();
+        let ledger = &self.live.ledger;
+        let spent = match &self.live.settings.quota_store {
+            None => InProcess { ledger, now: Instant::now() }.spend(username).await,
+            Some(store) => {
+                Shared { line, ledger, when_redis_fails: store.when_redis_fails }.spend(username).await
+            }
+        };
+        match spent {
+            Ok(balance) => {
+                self.rate_limit =
+                    balance.map(|balance| RateLimit { policy: "user", balance, retry_after: None });
+                Ok(())
+            }
+            Err(exhausted) => {
+                self.rate_limit = Some(RateLimit::exhausted("user", exhausted));
+                Err(Reason::QuotaExceeded)
+            }
+        }
+    }
+
+    /// Puts into the audit trail what is about to be forwarded.
+    ///
+    /// # Errors
+    /// `audit_unavailable`; then it must not be forwarded.
+    pub fn intend(&mut self, lookup: Option<&Lookup>) -> Result<(), Reason> {
+        let Some(trail) = &self.live.trail else {
+            return Ok(());
+        };
+        let intent = Intent {
+            time: SystemTime::now(),
+            request_id: self.id,
+            client: Some(self.client),
+            user: self.credentials.as_ref().map(|credentials| credentials.username.as_str()),
+            lookup: lookup.map(|lookup| lookup.key),
+            value: lookup.map(|lookup| lookup.value.as_str()),
+        };
+        match trail.intent(&intent) {
+            Ok(()) => {
+                self.is_intended = true;
+                Ok(())
+            }
+            Err(_) => {
+                self.gateway.metrics.audit_errors.inc();
+                Err(Reason::AuditUnavailable)
+            }
+        }
+    }
+
+    /// Puts into the audit trail what became of what it has an intent of; once.
+    pub fn conclude(&mut self, answer: Answer, reason: Option<Reason>) {
+        let Some(trail) = self.live.trail.as_ref().filter(|_| self.is_intended) else {
+            return;
+        };
+        self.is_intended = false;
+        let outcome = audit::Outcome { time: SystemTime::now(), request_id: self.id, answer, reason };
+        if trail.outcome(&outcome).is_err() {
+            self.gateway.metrics.audit_errors.inc();
+        }
+    }
+
+    /// Makes the one record of how it ended; `status` is what the client was sent.
+    pub fn record(&self, outcome: Outcome, status: Option<u16>) {
+        self.gateway.record(
+            &self.live,
+            &Record {
+                time: self.beginning.time,
+                request_id: self.id,
+                client: Some(self.client),
+                user: self.credentials.as_ref().map(|credentials| credentials.username.as_str()),
+                is_listed: self.is_listed,
+                method: Some(self.head.method()),
+                path: Some(self.head.path()),
+                outcome,
+                status,
+                duration: self.beginning.instant.elapsed(),
+                upstream_duration: self.upstream.duration,
+                peer: self.upstream.peer,
+                lookup: self.lookup,
+                unlock: self.upstream.unlock,
+                observed: self.observed,
+            },
+        );
+    }
+}
+
+/// However a request ends, a forwarded one leaves its outcome in the audit trail.
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.conclude(Answer::Unknown, None);
+    }
+}
+
+impl RateLimit {
+    const fn exhausted(policy: &'static str, exhausted: Exhausted) -> Self {
+        Self { policy, balance: exhausted.balance, retry_after: Some(exhausted.retry_after) }
+    }
+}
+
+/// A place among the calls in flight, given back when dropped.
+#[derive(Debug)]
+struct InFlight(Arc<Gateway>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

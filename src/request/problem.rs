@@ -1,0 +1,137 @@
+//! What the gateway answers by itself: problem documents (RFC 9457), and the fields that it adds to every answer.
+
+use std::{sync::LazyLock, time::Duration};
+
+use http::StatusCode;
+use pingora::protocols::http::date::get_cached_date;
+use serde::Serialize;
+
+use super::{RateLimit, Request};
+use crate::{downstream::HeadWriter, outcome::RequestId, quota::Balance, reason::Reason};
+
+/// After which a call that found no room or no peer may come again.
+const RETRY_SOON: Duration = Duration::from_secs(1);
+
+/// Names of the fields that the gateway adds to an answer; n4n's own of these names do not pass.
+pub const ADDED: [&str; 3] = ["x-request-id", "ratelimit-policy", "ratelimit"];
+
+/// A problem document; the request's id comes last, so that the rest can be written once and for all.
+#[derive(Serialize)]
+struct Document {
+    r#type: String,
+    title: &'static str,
+    status: Option<u16>,
+    detail: &'static str,
+    code: &'static str,
+    request_id: &'static str,
+}
+
+/// What answers for the same reason have in common.
+struct Template {
+    status: StatusCode,
+    /// The problem document, up to where the request's id goes.
+    opening: Vec<u8>,
+    /// The document's length, in digits.
+    length: String,
+    /// The field that belongs to the status.
+    field: Option<(&'static str, String)>,
+}
+
+/// Every reason's template; none for one that is not answered.
+static TEMPLATES: LazyLock<[Option<Template>; Reason::ALL.len()]> =
+    LazyLock::new(|| Reason::ALL.map(Template::of));
+
+/// What follows a request's id in a problem document.
+const CLOSING: &[u8] = b"\"}";
+
+impl Template {
+    fn of(reason: Reason) -> Option<Self> {
+        let face = reason.face();
+        let status = face.status?;
+        let document = Document {
+            r#type: format!("urn:n4n-gateway:{}", face.code),
+            title: face.title,
+            status: Some(status.as_u16()),
+            detail: face.detail,
+            code: face.code,
+            request_id: "",
+        };
+        let mut opening = serde_json::to_vec(&document).unwrap_or_default();
+        opening.truncate(opening.len().saturating_sub(CLOSING.len()));
+        let length = (opening.len() + RequestId::LENGTH + CLOSING.len()).to_string();
+        let field = match status {
+            StatusCode::METHOD_NOT_ALLOWED => Some(("Allow", "PATCH".into())),
+            StatusCode::UNAUTHORIZED => Some(("WWW-Authenticate", "ApiKey realm=\"n4n\"".into())),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                Some(("Accept-Patch", "application/x-www-form-urlencoded".into()))
+            }
+            StatusCode::SERVICE_UNAVAILABLE => Some(("Retry-After", whole_seconds(RETRY_SOON))),
+            _ => None,
+        };
+        Some(Self { status, opening, length, field })
+    }
+}
+
+/// The problem document of a reason; none for one that is not answered.
+pub fn document(reason: Reason, id: RequestId) -> Option<Vec<u8>> {
+    let template = TEMPLATES[reason as usize].as_ref()?;
+    let mut buffer = [0; RequestId::LENGTH];
+    Some([&template.opening, id.encode(&mut buffer).as_bytes(), CLOSING].concat())
+}
+
+/// Writes the head of the answer to a request that was refused or failed; nothing for a reason that is not answered.
+pub fn head(head: &mut impl HeadWriter, reason: Reason, request: &Request) {
+    let retry_after = match reason {
+        Reason::QuotaExceeded | Reason::ClientQuotaExceeded => {
+            request.rate_limit.and_then(|limit| limit.retry_after)
+        }
+        _ => None,
+    };
+    write(head, reason, request.id, retry_after);
+    rate_limit(head, request.rate_limit.as_ref());
+}
+
+/// Writes the head of the answer to what came to no request.
+pub fn head_to_no_request(head: &mut impl HeadWriter, reason: Reason, id: RequestId) {
+    write(head, reason, id, None);
+}
+
+fn write(head: &mut impl HeadWriter, reason: Reason, id: RequestId, retry_after: Option<Duration>) {
+    let Some(template) = &TEMPLATES[reason as usize] else { return };
+    let phrase = template.status.canonical_reason().unwrap_or_default();
+    head.status(template.status.as_u16(), phrase.as_bytes());
+    head.field(b"Content-Type", b"application/problem+json");
+    head.field(b"Content-Length", template.length.as_bytes());
+    head.field(b"Cache-Control", b"no-store");
+    if let Some((name, value)) = &template.field {
+        head.field(name.as_bytes(), value.as_bytes());
+    }
+    if let Some(retry_after) = retry_after {
+        head.field(b"Retry-After", whole_seconds(retry_after).as_bytes());
+    }
+    head.field(b"X-Request-Id", id.encode(&mut [0; RequestId::LENGTH]).as_bytes());
+    head.field(b"Date", get_cached_date().as_bytes());
+}
+
+/// Writes the fields that the gateway adds to an answer of n4n's.
+pub fn added(head: &mut impl HeadWriter, request: &Request) {
+    head.field(b"X-Request-Id", request.id.encode(&mut [0; RequestId::LENGTH]).as_bytes());
+    rate_limit(head, request.rate_limit.as_ref());
+}
+
+fn rate_limit(head: &mut impl HeadWriter, limit: Option<&RateLimit>) {
+    let Some(RateLimit { policy, balance: Balance { quota, remaining, whole_in }, .. }) = limit else {
+        return;
+    };
+    // Integers make their own text faster than `format!` does.
+    let [burst, remaining] = [quota.burst.get(), *remaining].map(|number| number.to_string());
+    let [window, whole_in] = [quota.window(), *whole_in].map(whole_seconds);
+    let joined = |parts: [&str; 6]| parts.concat();
+    head.field(b"RateLimit-Policy", joined(["\"", policy, "\";q=", &burst, ";w=", &window]).as_bytes());
+    head.field(b"RateLimit", joined(["\"", policy, "\";r=", &remaining, ";t=", &whole_in]).as_bytes());
+}
+
+/// So many seconds, rounded up, in digits.
+fn whole_seconds(duration: Duration) -> String {
+    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).to_string()
+}

@@ -1,0 +1,267 @@
+//! A request's life on its connection: judged, exchanged or passed through, answered, recorded.
+
+mod connection;
+mod streams;
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::time::interval;
+
+use crate::{
+    audit,
+    downstream::{Client, Progress, transport::Transport},
+    exchange::{
+        admit::{Admitted, Outgoing, admit},
+        relay::relay,
+        send::{Upstream, send},
+    },
+    gateway::Gateway,
+    outcome::{Beginning, Outcome, Record, RequestId},
+    passage::{Passage, Passed},
+    quota_store::Line,
+    reason::Reason,
+    request::{Request, problem},
+    upstream::peers::PeerSelection,
+    wire::{request::readable_request_line, target},
+};
+
+/// How long the client may take to read an answer to what was no request, and to go away after its last one: short, since
+/// it comes on top of every deadline.
+const FAREWELL: Duration = Duration::from_millis(750);
+
+/// How often connections to n4n that have been idle for too long are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// What one worker serves its connections with.
+#[derive(Clone)]
+pub struct Service {
+    gateway: Arc<Gateway>,
+    /// The way to the Redis that keeps quotas, if there is one.
+    line: Arc<Line>,
+    /// The connections that judged calls go by.
+    upstream: Arc<Upstream>,
+    /// What other paths pass through by.
+    passage: Passage,
+}
+
+/// What becomes of a connection after an answer.
+enum Next<C> {
+    /// More requests may come by it.
+    Persists(C),
+    /// It closes, once the client has the answer.
+    Closes(C),
+    /// It ends at once, so that the client cannot take what it has for a whole answer.
+    Ends(C),
+}
+
+impl Service {
+    /// What a worker of this gateway serves with.
+    pub fn new(gateway: Arc<Gateway>, line: Arc<Line>) -> Self {
+        let passage = Passage::new(gateway.live().settings.listen.max_in_flight);
+        Self { gateway, line, upstream: Arc::new(Upstream::default()), passage }
+    }
+
+    /// Serves a connection until either side has enough of it.
+    pub async fn serve(self, transport: Transport, client: SocketAddr) {
+        if transport.speaks_http2() {
+            // In a box, so that the other kind does not carry the room for it.
+            Box::pin(self.serve_streams(transport, client)).await;
+        } else {
+            self.serve_connection(transport, client).await;
+        }
+    }
+
+    /// Closes idle connections to n4n in time, for as long as it is polled.
+    pub async fn sweep(self) {
+        let mut sweeps = interval(SWEEP_EVERY);
+        loop {
+            sweeps.tick().await;
+            self.upstream.pool.sweep(Instant::now(), self.gateway.live().settings.listen.max_in_flight);
+        }
+    }
+
+    /// Serves one request.
+    async fn serve_request<C: Client>(&self, mut request: Request, mut client: C) -> Next<C> {
+        match admit(&mut request, &mut client, &self.line).await {
+            Ok(Admitted::Call(call)) => self.exchange(request, client, call).await,
+            Ok(Admitted::Other(peers)) => {
+                // In a box, so that calls do not carry the room for it.
+                Box::pin(self.pass(request, client, peers)).await
+            }
+            Err(reason) => self.refuse(request, client, reason).await,
+        }
+    }
+
+    /// Sends a call to n4n and passes the answer on.
+    async fn exchange<C: Client>(&self, mut request: Request, mut client: C, call: Outgoing) -> Next<C> {
+        match send(&mut request, call, &self.upstream, client.alarm()).await {
+            Ok(answer) => {
+                let status = answer.head.status;
+                let result = crate::exchange::result::of(&answer);
+                request.conclude(audit::Answer::Seen { status, result }, None);
+                let persists = request.head.persists && client.is_read() && !self.gateway.is_ending();
+                let is_sent = relay(&request, &answer, &mut client, persists).await.is_ok();
+                request.record(Outcome::Forwarded { status }, Some(status).filter(|_| is_sent));
+                match (is_sent, persists) {
+                    (true, true) => Next::Persists(client),
+                    (true, false) => Next::Closes(client),
+                    (false, _) => Next::Ends(client),
+                }
+            }
+            Err(reason) => {
+                request.conclude(audit::Answer::Unknown, Some(reason));
+                self.fail(request, client, reason).await
+            }
+        }
+    }
+
+    /// Lets another path's request pass through.
+    async fn pass<C: Client>(
+        &self,
+        request: Request,
+        client: C,
+        peers: PeerSelection,
+    ) -> Next<C> {
+        let Passed { request, client, failed, status } = self.passage.pass(request, client, peers).await;
+        let (Some(request), Some(mut client)) = (request, client) else {
+            unreachable!("Pingora ends every session and logs it")
+        };
+        let is_flushed = client.flush().await.is_ok();
+        if let (Some(reason), Progress::NotBegun) = (failed, client.progress()) {
+            return self.fail(request, client, reason).await;
+        }
+        let outcome = match (failed, status) {
+            (Some(reason), _) => Outcome::of(reason),
+            (None, Some(status)) => Outcome::Forwarded { status },
+            (None, None) => Outcome::Abandoned,
+        };
+        request.record(outcome, status);
+        match client.progress() {
+            _ if !is_flushed => Next::Ends(client),
+            Progress::Whole => Next::Persists(client),
+            Progress::NotBegun => Next::Closes(client),
+            Progress::Body(_) => Next::Ends(client),
+        }
+    }
+
+    /// Answers a request that was admitted and then failed.
+    async fn fail<C: Client>(&self, request: Request, client: C, reason: Reason) -> Next<C> {
+        let persists = request.head.persists && client.is_read() && !self.gateway.is_ending();
+        self.answer(request, client, reason, persists).await
+    }
+
+    /// Answers a request that was refused.
+    async fn refuse<C: Client>(&self, request: Request, client: C, reason: Reason) -> Next<C> {
+        let is_body_at_fault = matches!(reason, Reason::BodyTimeout | Reason::BodyMalformed);
+        let is_unsafe = reason == Reason::BodyTooLarge
+            || !client.is_read()
+                && (is_body_at_fault
+                    || request.head.awaits_continue()
+                    || request.head.declares_more_than(request.live.settings.policy.max_body));
+        let persists = request.head.persists && !is_unsafe && !self.gateway.is_ending();
+        self.answer(request, client, reason, persists).await
+    }
+
+    async fn answer<C: Client>(
+        &self,
+        request: Request,
+        mut client: C,
+        reason: Reason,
+        persists: bool,
+    ) -> Next<C> {
+        let outcome = Outcome::of(reason);
+        let is_sent = match problem::document(reason, request.id) {
+            Some(document) => {
+                let mut head = client.begin();
+                problem::head(&mut head, reason, &request);
+                let body = (request.head.method() != "HEAD").then_some(&document[..]);
+                client.answer(head, body, persists).await.is_ok()
+            }
+            None => false,
+        };
+        request.record(outcome, outcome.status().filter(|_| is_sent));
+        match (is_sent, persists) {
+            (true, true) => Next::Persists(client),
+            (true, false) => Next::Closes(client),
+            (false, _) => Next::Ends(client),
+        }
+    }
+}
+
+/// Counts and logs what has come to no request.
+fn record(
+    gateway: &Gateway,
+    head: &[u8],
+    client: SocketAddr,
+    beginning: Beginning,
+    request_id: RequestId,
+    reason: Reason,
+    is_sent: bool,
+) {
+    let line = readable_request_line(head);
+    let record = Record {
+        time: beginning.time,
+        request_id,
+        client: Some(client.ip().to_canonical()),
+        user: None,
+        is_listed: false,
+        method: line.map(|(method, _)| method),
+        path: line.map(|(_, target)| target::without_query(target)),
+        outcome: Outcome::of(reason),
+        status: Outcome::of(reason).status().filter(|_| is_sent),
+        duration: beginning.instant.elapsed(),
+        upstream_duration: None,
+        peer: None,
+        lookup: None,
+        unlock: None,
+        observed: None,
+    };
+    gateway.record(&gateway.live(), &record);
+}
+
+/// Counts and logs a panic, which ends the connection it happened on and nothing else.
+struct Defects<'a> {
+    gateway: &'a Gateway,
+    client: SocketAddr,
+}
+
+impl Drop for Defects<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let (now, id) = (Beginning::now(), RequestId::next());
+            record(self.gateway, &[], self.client, now, id, Reason::Internal, false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Settings;
+
+    #[test]
+    fn a_panic_is_counted_as_a_defect() {
+        let text =
+            "listen.http = [\"127.0.0.1:0\"]\nupstream.peers = [\"192.0.2.1:80\"]\nlog.access = \"off\"";
+        let gateway = Gateway::open(Settings::parse(text, Path::new("")).unwrap()).unwrap();
+        let client = "192.0.2.7:4000".parse().unwrap();
+        let count = || gateway.metrics.read().ended[Reason::Internal as usize];
+        drop(Defects { gateway: &gateway, client });
+        assert_eq!(count(), 0);
+        thread::scope(|scope| {
+            let connection = scope.spawn(|| {
+                let _defects = Defects { gateway: &gateway, client };
+                panic!("on purpose");
+            });
+            assert!(connection.join().is_err());
+        });
+        assert_eq!(count(), 1);
+    }
+}

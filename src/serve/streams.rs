@@ -1,0 +1,161 @@
+//! Requests of one HTTP/2 connection, a task for each stream.
+//!
+//! What contradicts itself in HTTP/2's own framing (a body that is not of its declared length, fields of a connection) is
+//! reset by the protocol's own layer.
+
+use std::{net::SocketAddr, time::Duration, time::Instant};
+
+use bytes::Bytes;
+use h2::{
+    Reason as ResetReason, RecvStream,
+    server::{Builder, SendResponse},
+};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::{Defects, FAREWELL, Next, Service, record};
+use crate::{
+    downstream::{
+        Client,
+        http2::{Stream, request_head},
+        transport::{Lingering, Transport},
+        write_budget::WriteBudget,
+    },
+    gateway::Phase,
+    outcome::{Beginning, RequestId},
+    reason::Reason,
+    request::{Arrival, Request, problem},
+    wire::MAX_HEAD,
+};
+
+/// Streams a client may have open at once.
+const MAX_STREAMS: u32 = 16;
+
+/// Requests of one connection that may be under way at once. They can be more than its streams: a call goes
+/// on when its stream is reset.
+const MAX_UNDER_WAY: usize = 4 * MAX_STREAMS as usize;
+
+/// The longest header list, as HTTP/2 counts it: more than any head that passes has, so that the longest of those
+/// that do not are judged like others.
+const MAX_HEADER_LIST: u32 = MAX_HEAD as u32 + 4096;
+
+/// How many bytes of answers wait to be sent, for each stream.
+const MAX_SEND_BUFFER: usize = 64 * 1024;
+
+/// The most that is taken in of a request that was answered before it was whole.
+const MOST_DROPPED: usize = 256 * 1024;
+
+impl Service {
+    /// Serves the streams of one connection until either side has enough of it.
+    pub(super) async fn serve_streams(self, transport: Transport, client: SocketAddr) {
+        let live = self.gateway.live();
+        let idle = live.settings.listen.idle_timeout;
+        let greeting = options().handshake::<_, Bytes>(Lingering::new(transport, WriteBudget::new(idle)));
+        let greeted = timeout(live.settings.deadlines.header, greeting).await;
+        drop(live);
+        let mut connection = match greeted {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return self.record_broken(client, &error),
+            Err(_) => return,
+        };
+        let mut phase = self.gateway.phase();
+        let mut calls = JoinSet::new();
+        let mut is_ending = false;
+        loop {
+            tokio::select! {
+                // Also what drives everything that goes over the connection.
+                accepted = connection.accept() => match accepted {
+                    Some(Ok((request, respond))) if calls.len() < MAX_UNDER_WAY => {
+                        calls.spawn(self.clone().serve_stream(client, request, respond, idle));
+                    }
+                    Some(Ok(_)) => connection.abrupt_shutdown(ResetReason::ENHANCE_YOUR_CALM),
+                    Some(Err(error)) => {
+                        self.record_broken(client, &error);
+                        break;
+                    }
+                    None => break,
+                },
+                _ = calls.join_next(), if !calls.is_empty() => {}
+                () = sleep(if is_ending { FAREWELL } else { idle }), if calls.is_empty() => {
+                    if is_ending {
+                        break;
+                    }
+                    connection.graceful_shutdown();
+                    is_ending = true;
+                }
+                _ = phase.wait_for(|phase| *phase >= Phase::Retiring), if !is_ending => {
+                    connection.graceful_shutdown();
+                    is_ending = true;
+                }
+            }
+        }
+        drop(connection);
+        // What has been forwarded is carried to its end, whoever is there to hear of it.
+        while calls.join_next().await.is_some() {}
+    }
+
+    /// Serves the one request of a stream.
+    async fn serve_stream(
+        self,
+        client: SocketAddr,
+        request: http::Request<RecvStream>,
+        respond: SendResponse<Bytes>,
+        write_budget: Duration,
+    ) {
+        let _defects = Defects { gateway: &self.gateway, client };
+        let beginning = Beginning::now();
+        let (parts, body) = request.into_parts();
+        let mut stream = Stream::new(client, body, respond, write_budget);
+        let head = request_head(&parts, !stream.is_read());
+        drop(parts);
+        let next = match head {
+            Ok(head) => {
+                let arrival = Arrival { client, scheme: stream.scheme(), beginning, head };
+                self.serve_request(Request::new(self.gateway.clone(), arrival), stream).await
+            }
+            Err(reason) => {
+                self.turn_stream_away(&mut stream, beginning, reason).await;
+                Next::Closes(stream)
+            }
+        };
+        match next {
+            Next::Persists(mut stream) | Next::Closes(mut stream) => {
+                stream.drain(MOST_DROPPED, Instant::now() + FAREWELL).await;
+            }
+            Next::Ends(mut stream) => stream.reset(),
+        }
+    }
+
+    /// Answers a request whose head cannot be let through.
+    async fn turn_stream_away(&self, stream: &mut Stream, beginning: Beginning, reason: Reason) {
+        let id = RequestId::next();
+        let answer = async {
+            let document = problem::document(reason, id)?;
+            let mut head = stream.begin();
+            problem::head_to_no_request(&mut head, reason, id);
+            stream.answer(head, Some(&document), true).await.ok()
+        };
+        let is_sent = answer.await.is_some();
+        record(&self.gateway, &[], stream.address(), beginning, id, reason, is_sent);
+    }
+
+    /// Records what was no HTTP/2 and ended its connection. What ends a stream alone (a request that is malformed
+    /// or whose header list is too long by far) is answered by the protocol's layer, which tells nobody.
+    fn record_broken(&self, client: SocketAddr, error: &h2::Error) {
+        if error.is_library() {
+            let (now, id) = (Beginning::now(), RequestId::next());
+            record(&self.gateway, &[], client, now, id, Reason::RequestMalformed, false);
+        }
+    }
+}
+
+fn options() -> Builder {
+    let mut options = Builder::new();
+    options
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_send_buffer_size(MAX_SEND_BUFFER);
+    options
+}

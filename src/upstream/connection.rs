@@ -1,0 +1,160 @@
+//! One connection to an n4n host, by which one call at a time is exchanged.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker, ready},
+    time::{Duration, Instant},
+};
+
+use pingora::protocols::Stream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use crate::{
+    downstream::alarm::Alarm,
+    wire::answer::{Answer, AnswerReader, BadAnswer},
+};
+
+/// The most bytes of body that are taken of an answer that is held whole; n4n's are a few.
+pub const MAX_ANSWER_BODY: usize = 1024 * 1024;
+
+/// How much is read at once.
+const READ_SIZE: usize = 4096;
+
+/// A connection that is made.
+#[derive(Debug)]
+pub struct Connection(Stream);
+
+/// Why a call that was sent came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    /// The answer did not come in time.
+    #[error("no answer in time")]
+    Late,
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Broken(#[from] io::Error),
+    /// What came cannot be passed on.
+    #[error("the answer cannot be passed on: {0}")]
+    Bad(#[from] BadAnswer),
+}
+
+/// A call on its way, and how long its answer may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// Its head and body.
+    pub bytes: &'a [u8],
+    /// Whether its method is HEAD, whose answer has no body.
+    pub is_head: bool,
+    /// When the head of its answer must be there.
+    pub due: Instant,
+    /// How long the body of the answer may take after that.
+    pub body_within: Duration,
+}
+
+/// What n4n answered, and when.
+#[derive(Debug)]
+pub struct Answered {
+    /// The answer.
+    pub answer: Answer,
+    /// When its head was there.
+    pub head_at: Instant,
+}
+
+impl Connection {
+    /// A connection that nothing has been sent on.
+    pub const fn new(stream: Stream) -> Self {
+        Self(stream)
+    }
+
+    /// Whether nothing has come that nobody asked for, its end included.
+    pub fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        let mut into = ReadBuf::new(&mut byte);
+        Pin::new(&mut self.0).poll_read(&mut Context::from_waker(Waker::noop()), &mut into).is_pending()
+    }
+
+    /// Sends a call, once, and waits for its answer.
+    ///
+    /// An answer that comes before the call was taken whole counts; the connection is of no use after it.
+    ///
+    /// # Errors
+    /// [`Unanswered`]; n4n may have carried the call out all the same.
+    pub async fn exchange(&mut self, call: Outgoing<'_>, alarm: &mut Alarm) -> Result<Answered, Unanswered> {
+        let mut reader = AnswerReader::new(call.is_head, MAX_ANSWER_BODY);
+        let mut sending = Sending { rest: call.bytes, is_flushed: false, error: None };
+        let mut received = Vec::with_capacity(READ_SIZE);
+        let (mut due, mut head_at) = (call.due, None);
+        loop {
+            let read = poll_fn(|cx| {
+                sending.poll(&mut self.0, cx);
+                match self.poll_read(&mut received, cx) {
+                    Poll::Ready(read) => Poll::Ready(Some(read)),
+                    Poll::Pending => alarm.poll(due, cx).map(|()| None),
+                }
+            });
+            let is_closed = match read.await {
+                None => return Err(Unanswered::Late),
+                Some(Ok(count)) => count == 0,
+                // What came before the connection broke may be a whole answer.
+                Some(Err(error)) => {
+                    sending.error.get_or_insert(error);
+                    true
+                }
+            };
+            match reader.advance(&mut received, is_closed) {
+                Ok(Some(mut answer)) => {
+                    answer.persists &= sending.is_flushed && sending.error.is_none();
+                    let head_at = head_at.unwrap_or_else(Instant::now);
+                    return Ok(Answered { answer, head_at });
+                }
+                Err(bad) => match sending.error {
+                    Some(error) if bad == BadAnswer::Cut => return Err(error.into()),
+                    _ => return Err(bad.into()),
+                },
+                Ok(None) if reader.has_head() && head_at.is_none() => {
+                    let now = Instant::now();
+                    (head_at, due) = (Some(now), now + call.body_within);
+                }
+                Ok(None) => {}
+            }
+        }
+    }
+
+    fn poll_read(&mut self, received: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        received.reserve(READ_SIZE);
+        pin!(self.0.read_buf(received)).poll(cx)
+    }
+}
+
+/// What of a call has still to be sent.
+struct Sending<'a> {
+    rest: &'a [u8],
+    is_flushed: bool,
+    /// Why no more can be sent.
+    error: Option<io::Error>,
+}
+
+impl Sending<'_> {
+    /// Sends what can be sent now. That it cannot be sent is no reason not to look for an answer.
+    fn poll(&mut self, stream: &mut Stream, cx: &mut Context<'_>) {
+        if !self.is_flushed && self.error.is_none() {
+            match self.poll_send(stream, cx) {
+                Poll::Ready(Ok(())) => self.is_flushed = true,
+                Poll::Ready(Err(error)) => self.error = Some(error),
+                Poll::Pending => {}
+            }
+        }
+    }
+
+    fn poll_send(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.rest.is_empty() {
+            match ready!(Pin::new(&mut *stream).poll_write(cx, self.rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.rest = &self.rest[sent..],
+            }
+        }
+        Pin::new(stream).poll_flush(cx)
+    }
+}

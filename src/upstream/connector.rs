@@ -1,0 +1,29 @@
+//! How an n4n host is connected to, in Pingora's terms.
+
+use std::{net::SocketAddr, time::Duration};
+
+use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+
+use crate::config::Upstream;
+
+/// The peer at an address, to be connected to within so long, with the other limits as configured. Connections that
+/// were verified under settings of another generation are not used for it.
+pub fn peer(
+    address: SocketAddr,
+    upstream: &Upstream,
+    generation: u64,
+    connect_within: Duration,
+) -> HttpPeer {
+    let mut peer = match &upstream.tls {
+        Some(tls) => tls.trust.peer(address, generation),
+        None => HttpPeer::new(address, false, String::new()),
+    };
+    let options = &mut peer.options;
+    options.connection_timeout = Some(connect_within);
+    options.total_connection_timeout = Some(connect_within);
+    options.read_timeout = Some(upstream.response_timeout);
+    options.write_timeout = Some(upstream.response_timeout);
+    options.idle_timeout = Some(upstream.idle_timeout);
+    options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+    peer
+}

@@ -1,0 +1,144 @@
+//! A worker's idle connections to n4n, to be used again.
+
+use std::{
+    net::SocketAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use super::connection::Connection;
+
+/// What a connection must have been made for to be used for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// The n4n host's address.
+    pub address: SocketAddr,
+    /// Under which settings it was verified; none where there is no TLS.
+    pub tls_generation: Option<u64>,
+}
+
+/// Idle connections, the one used last at the end.
+#[derive(Debug, Default)]
+pub struct Pool(Mutex<Vec<Idle>>);
+
+#[derive(Debug)]
+struct Idle {
+    key: Key,
+    connection: Connection,
+    until: Instant,
+}
+
+impl Pool {
+    /// Takes the connection that was used last and that nothing has come by since.
+    pub fn take(&self, key: Key, now: Instant) -> Option<Connection> {
+        let mut idle = self.lock();
+        loop {
+            let found = idle.iter().rposition(|idle| idle.key == key)?;
+            let Idle { mut connection, until, .. } = idle.remove(found);
+            if until > now && connection.is_quiet() {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Keeps a connection until a time, unless so many are kept already.
+    pub fn put(&self, key: Key, connection: Connection, until: Instant, most: usize) {
+        let mut idle = self.lock();
+        if idle.len() < most {
+            idle.push(Idle { key, connection, until });
+        }
+    }
+
+    /// Closes what has been idle for too long or has been closed by n4n, and what is more than so many.
+    pub fn sweep(&self, now: Instant, most: usize) {
+        let mut idle = self.lock();
+        idle.retain_mut(|idle| idle.until > now && idle.connection.is_quiet());
+        let surplus = idle.len().saturating_sub(most);
+        idle.drain(..surplus);
+        if idle.is_empty() {
+            idle.shrink_to_fit();
+        }
+    }
+
+    /// No step can leave the list half-changed, so a poisoned lock is as good as any.
+    fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pingora::protocols::l4::stream::Stream;
+    use tokio::{
+        io::AsyncWriteExt,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    struct Far(TcpListener);
+
+    impl Far {
+        async fn connect(&self) -> (Connection, TcpStream) {
+            let near = TcpStream::connect(self.0.local_addr().unwrap()).await.unwrap();
+            (Connection::new(Box::new(Stream::from(near))), self.0.accept().await.unwrap().0)
+        }
+    }
+
+    fn key(generation: Option<u64>) -> Key {
+        Key { address: "192.0.2.1:443".parse().unwrap(), tls_generation: generation }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_used_again_for_what_it_was_made_for_while_it_is_quiet() {
+        let far = Far(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let (pool, now) = (Pool::default(), Instant::now());
+        let until = now + Duration::from_secs(4);
+        let (near, _held) = far.connect().await;
+        pool.put(key(Some(1)), near, until, 8);
+        assert!(pool.take(key(Some(2)), now).is_none(), "verified under other settings");
+        assert!(pool.take(key(None), now).is_none(), "or not at all");
+        assert!(pool.take(key(Some(1)), now).is_some());
+        assert!(pool.take(key(Some(1)), now).is_none(), "once");
+        let (near, _held) = far.connect().await;
+        pool.put(key(None), near, until, 8);
+        assert!(pool.take(key(None), until).is_none(), "idle for too long");
+    }
+
+    #[tokio::test]
+    async fn a_connection_by_which_something_came_unasked_is_dropped() {
+        let far = Far(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let (pool, now) = (Pool::default(), Instant::now());
+        let until = now + Duration::from_secs(4);
+        let (near, mut talkative) = far.connect().await;
+        let (also_near, closed) = far.connect().await;
+        talkative.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
+        drop(closed);
+        for mut connection in [near, also_near] {
+            while connection.is_quiet() {
+                tokio::task::yield_now().await;
+            }
+            pool.put(key(None), connection, until, 8);
+        }
+        assert!(pool.take(key(None), now).is_none());
+    }
+
+    #[tokio::test]
+    async fn no_more_are_kept_than_may_be() {
+        let far = Far(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let (pool, now) = (Pool::default(), Instant::now());
+        let mut held = Vec::new();
+        for most in [2, 2, 2, 3] {
+            let (near, far) = far.connect().await;
+            held.push(far);
+            pool.put(key(None), near, now + Duration::from_secs(4), most);
+        }
+        assert_eq!(pool.lock().len(), 3);
+        pool.sweep(now, 1);
+        assert_eq!(pool.lock().len(), 1);
+        pool.sweep(now + Duration::from_secs(4), 1);
+        assert!(pool.lock().is_empty());
+    }
+}

@@ -1,0 +1,190 @@
+//! A request's head, read in place and kept while its request is judged and answered.
+
+use bytes::Bytes;
+use http::Uri;
+
+use super::{
+    BodyFraming, Fields, MAX_HEAD,
+    fields::{FieldSpan, Span, is_token, is_value, trim_ows},
+    framing::{FieldFacts, is_clear_target},
+    target,
+};
+use crate::reason::Reason;
+
+/// The head of one request whose framing is beyond doubt.
+#[derive(Debug, Clone)]
+pub struct RequestHead {
+    bytes: Bytes,
+    method: Span,
+    target: Span,
+    fields: Vec<FieldSpan>,
+    /// How its body is delimited.
+    pub body: BodyFraming,
+    /// Whether it is of HTTP/1.0, which has neither chunks nor interim answers.
+    pub is_http_10: bool,
+    /// Whether the client will go on using the connection.
+    pub persists: bool,
+}
+
+/// How many fields most requests have at the most.
+const USUAL_FIELDS: usize = 16;
+
+impl RequestHead {
+    /// Reads a whole head, as found by a [`HeadScanner`](super::HeadScanner), and judges its framing.
+    ///
+    /// # Errors
+    /// The first broken rule of `request_malformed`, `framing_ambiguous` and `header_too_large`.
+    pub fn read(bytes: Bytes) -> Result<Self, Reason> {
+        let mut lines = Lines(&bytes);
+        let line = RequestLine::of(lines.next().unwrap_or_default())?;
+        let mut facts = FieldFacts::default();
+        let mut fields = Vec::with_capacity(USUAL_FIELDS);
+        let span = |part: &[u8]| Span::of(part, &bytes).ok_or(Reason::HeaderTooLarge);
+        for line in lines {
+            let (name, value) = split_field(line)?;
+            facts.note(name, value);
+            fields.push(FieldSpan { name: span(name)?, value: span(value)? });
+        }
+        let is_http_10 = line.is_http_10;
+        let body = facts.judge(line.target, is_http_10)?;
+        let persists = facts.persists(is_http_10);
+        let (method, target) = (span(line.method.as_bytes())?, span(line.target.as_bytes())?);
+        Ok(Self { method, target, fields, body, is_http_10, persists, bytes })
+    }
+
+    /// Makes a head of the parts that another version of HTTP frames in its own way, and judges it by the same rules.
+    ///
+    /// `body` is how its body would be delimited in HTTP/1.1.
+    ///
+    /// # Errors
+    /// As of [`read`](Self::read).
+    pub fn of_parts<'a>(
+        method: &str,
+        target: &str,
+        fields: &[(&'a [u8], &'a [u8])],
+        is_chunked: bool,
+    ) -> Result<Self, Reason> {
+        // What it would have in HTTP/1.1, separators included.
+        let lines: usize = fields.iter().map(|(name, value)| name.len() + value.len() + ": \r\n".len()).sum();
+        let length = method.len() + target.len() + "  HTTP/1.1\r\n\r\n".len() + lines;
+        let mut bytes = Vec::with_capacity(length);
+        let mut put = |part: &[u8]| {
+            let start = bytes.len();
+            bytes.extend_from_slice(part);
+            Span::between(start, bytes.len()).ok_or(Reason::HeaderTooLarge)
+        };
+        if target.is_empty() || !is_token(method.as_bytes()) {
+            return Err(Reason::RequestMalformed);
+        }
+        let mut facts = FieldFacts::default();
+        let mut spans = Vec::with_capacity(USUAL_FIELDS);
+        let (method, place) = (put(method.as_bytes())?, put(target.as_bytes())?);
+        for &(name, value) in fields {
+            let value = trim_ows(value);
+            if !is_token(name) || !is_value(value) {
+                return Err(Reason::RequestMalformed);
+            }
+            facts.note(name, value);
+            spans.push(FieldSpan { name: put(name)?, value: put(value)? });
+        }
+        let declared = facts.judge(target, false)?;
+        let body = if is_chunked { BodyFraming::Chunked } else { declared };
+        if length > MAX_HEAD {
+            return Err(Reason::HeaderTooLarge);
+        }
+        let bytes = bytes.into();
+        Ok(Self { bytes, method, target: place, fields: spans, body, is_http_10: false, persists: true })
+    }
+
+    /// The method, as sent.
+    pub fn method(&self) -> &str {
+        str::from_utf8(self.method.in_bytes(&self.bytes)).unwrap_or_default()
+    }
+
+    /// The request target, as sent.
+    pub fn target(&self) -> &str {
+        str::from_utf8(self.target.in_bytes(&self.bytes)).unwrap_or_default()
+    }
+
+    /// The header fields.
+    pub fn fields(&self) -> Fields<'_> {
+        Fields::new(&self.bytes, &self.fields)
+    }
+
+    /// The target in origin form, as it is passed on where it is not the unlock call's.
+    ///
+    /// # Errors
+    /// `request_malformed` for bytes that no URI has.
+    pub fn uri(&self) -> Result<Uri, Reason> {
+        let target = target::origin_form(self.target());
+        Uri::builder().path_and_query(target).build().map_err(|_| Reason::RequestMalformed)
+    }
+
+    /// The path without its query.
+    pub fn path(&self) -> &str {
+        target::without_query(self.target())
+    }
+
+    /// Whether its body is declared to be longer than so many bytes.
+    pub fn declares_more_than(&self, most: usize) -> bool {
+        matches!(self.body, BodyFraming::Length(length) if length > most as u64)
+    }
+
+    /// Whether the client waits for a 100 before it sends its body (RFC 9110 section 10.1.1).
+    pub fn awaits_continue(&self) -> bool {
+        !self.is_http_10 && self.fields().has("expect")
+    }
+}
+
+/// Method and target of a head that was refused, for the log, as far as they can be read.
+pub fn readable_request_line(head: &[u8]) -> Option<(&str, &str)> {
+    let line = Lines(head).next()?;
+    let line = RequestLine::of(line).ok()?;
+    is_clear_target(line.target).then_some((line.method, line.target))
+}
+
+/// The lines of a head up to the empty one, without their CR LF.
+struct Lines<'a>(&'a [u8]);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let end = memchr::memchr(b'\n', self.0)?;
+        let (line, rest) = self.0.split_at(end + 1);
+        self.0 = rest;
+        line.strip_suffix(b"\r\n").filter(|line| !line.is_empty())
+    }
+}
+
+struct RequestLine<'a> {
+    method: &'a str,
+    target: &'a str,
+    is_http_10: bool,
+}
+
+impl<'a> RequestLine<'a> {
+    /// `method SP target SP HTTP-version` (RFC 9112 section 3).
+    fn of(line: &'a [u8]) -> Result<Self, Reason> {
+        let first = memchr::memchr(b' ', line).ok_or(Reason::RequestMalformed)?;
+        let last =
+            memchr::memrchr(b' ', line).filter(|&last| last > first).ok_or(Reason::RequestMalformed)?;
+        let is_http_10 = match &line[last + 1..] {
+            b"HTTP/1.1" => false,
+            b"HTTP/1.0" => true,
+            _ => return Err(Reason::RequestMalformed),
+        };
+        let method = &line[..first];
+        let method = str::from_utf8(method).ok().filter(|_| is_token(method));
+        let method = method.ok_or(Reason::RequestMalformed)?;
+        let target = str::from_utf8(&line[first + 1..last]).map_err(|_| Reason::FramingAmbiguous)?;
+        Ok(Self { method, target, is_http_10 })
+    }
+}
+
+/// Splits `field-name ":" OWS field-value OWS` (RFC 9112 section 5).
+fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), Reason> {
+    let colon = memchr::memchr(b':', line).ok_or(Reason::RequestMalformed)?;
+    let (name, value) = (&line[..colon], trim_ows(&line[colon + 1..]));
+    if is_token(name) && is_value(value) { Ok((name, value)) } else { Err(Reason::RequestMalformed) }
+}
