@@ -263,7 +263,8 @@ impl Client for Connection {
                 }
                 Unread::Chunked(scanner) => {
                     let mut piece = BytesMut::new();
-                    let Ok(taken) = scanner.follow(&self.received, |data| piece.extend_from_slice(data)) else {
+                    let Ok(taken) = scanner.follow(&self.received, |data| piece.extend_from_slice(data))
+                    else {
                         self.unread = Unread::Broken;
                         continue;
                     };

@@ -15,7 +15,6 @@ use crate::{
 };
 
 /// A request that may pass.
-#[derive(Debug)]
 pub enum Admitted {
     /// A judged call, held whole.
     Call(Outgoing),
@@ -23,8 +22,7 @@ pub enum Admitted {
     Other(PeerSelection),
 }
 
-/// A call as it goes upstream.
-#[derive(Debug)]
+/// A call as it goes upstream; its bytes have an api-key in them.
 pub struct Outgoing {
     /// Its head and body.
     pub bytes: Vec<u8>,
@@ -36,11 +34,7 @@ pub struct Outgoing {
 ///
 /// # Errors
 /// The first broken rule; nothing has been forwarded then.
-pub async fn admit(
-    request: &mut Request,
-    client: &mut impl Client,
-    line: &Line,
-) -> Result<Admitted, Reason> {
+pub async fn admit(request: &mut Request, client: &mut impl Client, line: &Line) -> Result<Admitted, Reason> {
     let live = Arc::clone(&request.live);
     let policy = &live.settings.policy;
     request.client = policy.judge_client(request.client, &Head::from(&request.head))?;

@@ -21,7 +21,13 @@ const USUAL_LENGTH: usize = 1024;
 /// The one form in which a call reaches n4n, head and body.
 pub fn call(request: &Request, call: &Call) -> Vec<u8> {
     let extra = &request.live.settings.forward_headers;
-    canonical(Forwarded::of(request), call, call.caller.credentials.key.as_bytes(), request.head.fields(), extra)
+    canonical(
+        Forwarded::of(request),
+        call,
+        call.caller.credentials.key.as_bytes(),
+        request.head.fields(),
+        extra,
+    )
 }
 
 /// The same, of a call that is in no request's hands. `key` is what is shown as its api-key, and `extra` names the

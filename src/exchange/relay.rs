@@ -50,9 +50,9 @@ pub fn pass_fields(head: &mut impl HeadWriter, fields: Fields<'_>, left_out: imp
         let is_left_out = is_hop_by_hop(name)
             || ADDED.iter().any(|added| is_same(name, added))
             || left_out(name)
-            || nominated.clone().any(|nominated| {
-                name.eq_ignore_ascii_case(nominated) && !is_same(name, "content-length")
-            });
+            || nominated
+                .clone()
+                .any(|nominated| name.eq_ignore_ascii_case(nominated) && !is_same(name, "content-length"));
         if !is_left_out {
             has_date |= is_same(name, "date");
             head.field(name, value);

@@ -48,7 +48,8 @@ mod tests {
             (500, "", "true", UnlockResult::Unreadable),
         ] {
             let length = body.len();
-            let mut bytes = format!("HTTP/1.1 {status} X\r\n{field}Content-Length: {length}\r\n\r\n{body}").into();
+            let mut bytes =
+                format!("HTTP/1.1 {status} X\r\n{field}Content-Length: {length}\r\n\r\n{body}").into();
             let answer = AnswerReader::new(false, 1 << 20).advance(&mut bytes, false).unwrap().unwrap();
             assert_eq!(of(&answer), expected, "{status} {field} {}", &body[..body.len().min(40)]);
         }

@@ -147,7 +147,12 @@ impl ProxyHttp for Callbacks {
             };
             if let Some(reason) = reason {
                 attempt.failed = Some(reason);
-                fault::tell(attempt.request.id, attempt.request.upstream.peer, reason, error.etype().as_str());
+                fault::tell(
+                    attempt.request.id,
+                    attempt.request.upstream.peer,
+                    reason,
+                    error.etype().as_str(),
+                );
             }
         }
         // Nothing of Pingora's own is answered.

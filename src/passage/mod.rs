@@ -72,12 +72,7 @@ impl Passage {
     }
 
     /// Passes a request through to one of the peers, and the answer to its client.
-    pub async fn pass<C: Client>(
-        &self,
-        request: Request,
-        client: C,
-        peers: PeerSelection,
-    ) -> Passed<C> {
+    pub async fn pass<C: Client>(&self, request: Request, client: C, peers: PeerSelection) -> Passed<C> {
         let Ok(head) = head(&request) else {
             let failed = Some(Reason::Internal);
             return Passed { request: Some(request), client: Some(client), failed, status: None };

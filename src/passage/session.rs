@@ -149,7 +149,8 @@ impl<C: Client> Session<C> {
         if self.client().progress() != Progress::NotBegun {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        let end = end_of(head, self.is_head).map_err(|bad| io::Error::new(io::ErrorKind::InvalidData, bad))?;
+        let end =
+            end_of(head, self.is_head).map_err(|bad| io::Error::new(io::ErrorKind::InvalidData, bad))?;
         let persists = self.persists && self.client().is_read() && !self.gateway.is_ending();
         let mut writer = self.client().begin();
         writer.status(head.status.as_u16(), head.get_reason_phrase().unwrap_or_default().as_bytes());
@@ -183,7 +184,8 @@ impl<C: Client> Session<C> {
 /// # Errors
 /// [`BadAnswer::Length`].
 pub(super) fn end_of(head: &ResponseHeader, is_to_head: bool) -> Result<End, BadAnswer> {
-    let values = |name: header::HeaderName| head.headers.get_all(name).into_iter().map(|value| value.as_bytes());
+    let values =
+        |name: header::HeaderName| head.headers.get_all(name).into_iter().map(|value| value.as_bytes());
     let is_http_10 = head.version == http::Version::HTTP_10;
     let declared =
         End::declared(values(header::CONTENT_LENGTH), values(header::TRANSFER_ENCODING), is_http_10)?;

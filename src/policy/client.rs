@@ -128,7 +128,11 @@ mod tests {
             ("2001:db9::1", false),
             ("::1", false),
         ] {
-            assert_eq!(clients.judge(peer.parse().unwrap(), Fields::new(&[], &[])).is_ok(), allowed, "{peer}");
+            assert_eq!(
+                clients.judge(peer.parse().unwrap(), Fields::new(&[], &[])).is_ok(),
+                allowed,
+                "{peer}"
+            );
         }
     }
 }

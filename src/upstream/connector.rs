@@ -8,12 +8,7 @@ use crate::config::Upstream;
 
 /// The peer at an address, to be connected to within so long, with the other limits as configured. Connections that
 /// were verified under settings of another generation are not used for it.
-pub fn peer(
-    address: SocketAddr,
-    upstream: &Upstream,
-    generation: u64,
-    connect_within: Duration,
-) -> HttpPeer {
+pub fn peer(address: SocketAddr, upstream: &Upstream, generation: u64, connect_within: Duration) -> HttpPeer {
     let mut peer = match &upstream.tls {
         Some(tls) => tls.trust.peer(address, generation),
         None => HttpPeer::new(address, false, String::new()),

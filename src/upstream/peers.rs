@@ -119,7 +119,12 @@ impl Peers {
     /// What one call may try: every usable peer once.
     pub fn select(&self) -> PeerSelection {
         let known = self.known.load_full();
-        PeerSelection { known, start: self.turn.fetch_add(1, Ordering::Relaxed), current: None, tried: Vec::new() }
+        PeerSelection {
+            known,
+            start: self.turn.fetch_add(1, Ordering::Relaxed),
+            current: None,
+            tried: Vec::new(),
+        }
     }
 
     /// Every address of every peer.

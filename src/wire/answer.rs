@@ -75,7 +75,9 @@ impl End {
             (Some(length), None, None, None) if !length.is_empty() => {
                 framing::length(length).map(Self::Length).ok_or(BadAnswer::Length)
             }
-            (None, None, Some(coding), None) if is_same(coding, "chunked") && !is_http_10 => Ok(Self::Chunked),
+            (None, None, Some(coding), None) if is_same(coding, "chunked") && !is_http_10 => {
+                Ok(Self::Chunked)
+            }
             (None, None, None, None) => Ok(Self::Close),
             _ => Err(BadAnswer::Length),
         }
@@ -147,11 +149,8 @@ impl AnswerHead {
     /// [`BadAnswer::Length`].
     pub fn end(&self, bytes: &[u8], is_to_head: bool) -> Result<End, BadAnswer> {
         let fields = self.fields(bytes);
-        let declared = End::declared(
-            fields.all("content-length"),
-            fields.all("transfer-encoding"),
-            self.is_http_10,
-        )?;
+        let declared =
+            End::declared(fields.all("content-length"), fields.all("transfer-encoding"), self.is_http_10)?;
         Ok(declared.of_answer(self.status, is_to_head))
     }
 
@@ -218,7 +217,16 @@ impl AnswerReader {
     /// was asked.
     pub fn new(is_to_head: bool, most: usize) -> Self {
         let chunks = ChunkScanner::default();
-        Self { is_to_head, most, interim: 0, head: None, end: End::Empty, chunks, followed: 0, decoded: Vec::new() }
+        Self {
+            is_to_head,
+            most,
+            interim: 0,
+            head: None,
+            end: End::Empty,
+            chunks,
+            followed: 0,
+            decoded: Vec::new(),
+        }
     }
 
     /// Whether the head of the answer that counts is there.
@@ -264,7 +272,9 @@ impl AnswerReader {
             }
             End::Chunked => {
                 let decoded = &mut self.decoded;
-                let taken = self.chunks.follow(&bytes[start + self.followed..], |data| decoded.extend_from_slice(data));
+                let taken = self
+                    .chunks
+                    .follow(&bytes[start + self.followed..], |data| decoded.extend_from_slice(data));
                 self.followed += taken.map_err(|_| BadAnswer::Chunks)?;
                 if self.decoded.len() > self.most {
                     return Err(BadAnswer::TooLong);
@@ -278,7 +288,8 @@ impl AnswerReader {
             return if is_closed { Err(BadAnswer::Cut) } else { Ok(None) };
         };
         // What came behind the answer was asked for by nobody.
-        let persists = !is_closed && self.end != End::Close && body_end == bytes.len() && head.persists(bytes);
+        let persists =
+            !is_closed && self.end != End::Close && body_end == bytes.len() && head.persists(bytes);
         let decoded = (self.end == End::Chunked).then(|| std::mem::take(&mut self.decoded));
         Ok(Some(Answer { bytes: std::mem::take(bytes), head, decoded, body_end, persists }))
     }

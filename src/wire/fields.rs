@@ -1,5 +1,7 @@
 //! Header fields where they stand in a head's bytes, and how their names are told apart.
 
+use std::fmt;
+
 /// Where a piece of a head begins and ends, in bytes from its start; a head is shorter than 64 KiB.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Span {
@@ -37,10 +39,18 @@ pub struct FieldSpan {
 }
 
 /// The fields of one head, in the order in which they came.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Fields<'a> {
     bytes: &'a [u8],
     spans: &'a [FieldSpan],
+}
+
+/// Their values may be secrets, which are not shown.
+impl fmt::Debug for Fields<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.iter().map(|(name, _)| name.escape_ascii().to_string());
+        f.debug_list().entries(names).finish()
+    }
 }
 
 impl<'a> Fields<'a> {

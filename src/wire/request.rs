@@ -1,5 +1,7 @@
 //! A request's head, read in place and kept while its request is judged and answered.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::Uri;
 
@@ -12,7 +14,7 @@ use super::{
 use crate::reason::Reason;
 
 /// The head of one request whose framing is beyond doubt.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RequestHead {
     bytes: Bytes,
     method: Span,
@@ -24,6 +26,14 @@ pub struct RequestHead {
     pub is_http_10: bool,
     /// Whether the client will go on using the connection.
     pub persists: bool,
+}
+
+/// Its bytes have an api-key in them, which is not shown.
+impl fmt::Debug for RequestHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (method, path) = (self.method(), self.path());
+        f.debug_struct("RequestHead").field("method", &method).field("path", &path).finish_non_exhaustive()
+    }
 }
 
 /// How many fields most requests have at the most.

@@ -26,3 +26,15 @@ pub fn authority(target: &str) -> Option<&str> {
     let known = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
     known.then(|| &rest[..rest.find(['/', '?']).unwrap_or(rest.len())])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_logged_path_has_no_query() {
+        assert_eq!(without_query("/a?customer_id=1"), "/a");
+        assert_eq!(without_query("http://h/a?b"), "/a");
+        assert_eq!(without_query("http://h?b"), "");
+    }
+}

@@ -207,13 +207,19 @@ fn an_answer_is_whole_once_its_end_is_there() {
     assert_eq!(answer(&[&text("Content-Length: 4\r\n\r\ntrue")], false), is(200, "true", true));
     assert_eq!(answer(&[&text("Content-Length: 4\r\n\r\ntr"), "ue"], false), is(200, "true", true));
     assert_eq!(answer(&[&text("Content-Length: 4\r\n\r\ntrueX")], false), is(200, "true", false));
-    assert_eq!(answer(&[&text("Content-Length: 4\r\nConnection: close\r\n\r\ntrue")], false), is(200, "true", false));
+    assert_eq!(
+        answer(&[&text("Content-Length: 4\r\nConnection: close\r\n\r\ntrue")], false),
+        is(200, "true", false)
+    );
     assert_eq!(answer(&[&text("\r\ntrue")], true), is(200, "true", false));
     assert_eq!(answer(&[&text("\r\ntrue")], false), Ok(None));
     let chunked = "Transfer-Encoding: chunked\r\n\r\n2\r\ntr\r\n2\r\n";
     assert_eq!(answer(&[&text(chunked), "ue\r\n0\r\n", "\r\n"], false), is(200, "true", true));
     assert_eq!(answer(&["HTTP/1.1 204 No Content\r\nContent-Length: 9\r\n\r\n"], false), is(204, "", true));
-    assert_eq!(answer(&["HTTP/1.1 100 Continue\r\n\r\n", &text("Content-Length: 0\r\n\r\n")], false), is(200, "", true));
+    assert_eq!(
+        answer(&["HTTP/1.1 100 Continue\r\n\r\n", &text("Content-Length: 0\r\n\r\n")], false),
+        is(200, "", true)
+    );
     assert_eq!(answer(&["HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n1"], false), is(200, "1", false));
     assert_eq!(answer(&["HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"], false), is(200, "", true));
 }

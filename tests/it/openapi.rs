@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use n4n_gateway::config::Settings;
 use n4n_gateway::outcome::RequestId;
 use n4n_gateway::policy::{LookupKey, path};
-use n4n_gateway::proxy::answer;
 use n4n_gateway::reason::Reason;
+use n4n_gateway::request::problem;
 use serde_json::{Map, Value, json};
 
 use crate::harness::{Message, MessageReader, package_root, tool};
@@ -56,7 +56,11 @@ fn set(names: &[&str]) -> BTreeSet<String> {
 
 /// What the gateway writes where it answers by itself.
 fn answer_to(reason: Reason) -> Message {
-    let raw = answer::raw(reason, RequestId::next());
+    let id = RequestId::next();
+    let mut raw = Vec::new();
+    problem::head_to_no_request(&mut raw, reason, id);
+    raw.extend_from_slice(b"\r\n");
+    raw.extend(problem::document(reason, id).unwrap_or_default());
     MessageReader::new(raw.as_slice()).answer().unwrap()
 }
 

@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::{HeaderMap, HeaderValue};
+use bytes::Bytes;
 use n4n_gateway::config::Settings;
 use n4n_gateway::explain::Explanation;
 use n4n_gateway::gateway::Gateway;
 use n4n_gateway::policy::Head;
+use n4n_gateway::wire::{HeadScanner, RequestHead};
 
 use crate::harness::{API_KEY, Authority, Call, NAME, VALID, assert_unseen, key_line};
 
@@ -23,26 +24,21 @@ fn no_debug_output_shows_a_key() {
         key_line(API_KEY)
     );
     let settings = Settings::parse(&text, folder.path()).unwrap();
-    let mut fields = HeaderMap::new();
-    for (name, value) in [
-        ("host", NAME),
-        ("api-key", API_KEY),
-        ("api-username", "listed"),
-        ("content-type", "application/x-www-form-urlencoded"),
-    ] {
-        fields.insert(name, HeaderValue::from_static(value));
-    }
-    let head = Head { method: "PATCH", target: "/api/customer/unlock", fields: &fields };
+    let request = Call::unlock().user("listed").bytes();
+    let range = HeadScanner::default().scan(&request).unwrap().unwrap();
+    let read = RequestHead::read(Bytes::copy_from_slice(&request[range])).unwrap();
+    let head = Head::from(&read);
     let policy = &settings.policy;
     let credentials = policy.judge_head(&head).unwrap();
     let caller = policy.judge_caller(credentials.clone(), &head, CLIENT).unwrap();
     let call = policy.judge_body(caller.clone(), b"customer_id=191").unwrap();
     let gateway = Gateway::open(settings.clone()).unwrap();
-    let explained = Explanation::of(&gateway.live(), CLIENT, &Call::unlock().user("listed").bytes());
+    let explained = Explanation::of(&gateway.live(), CLIENT, &request);
     for (what, shown) in [
         ("the settings", format!("{settings:?}{settings:#?}")),
         ("the credentials", format!("{credentials:?}{credentials:#?}")),
-        ("the key", format!("{:?}{:?}", credentials.key, credentials.key.as_value())),
+        ("the head", format!("{read:?}{head:?}")),
+        ("the key", format!("{:?}", credentials.key)),
         ("the caller", format!("{caller:?}")),
         ("the call", format!("{call:?}")),
         ("the gateway", format!("{gateway:?}{:?}", gateway.live())),

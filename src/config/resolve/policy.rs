@@ -136,9 +136,9 @@ fn forward_headers(table: &mut Table<'_>, faults: &mut Faults<'_>) -> Vec<Header
                 faults.add(table.span("forward_headers"), place, "has an entry that is no field name", mend);
             }
             Ok(header) => {
-                let reserved = RESERVED
-                    .iter()
-                    .find(|(_, fields)| fields.iter().any(|field| fold_alike(header.as_str().as_bytes(), field)));
+                let reserved = RESERVED.iter().find(|(_, fields)| {
+                    fields.iter().any(|field| fold_alike(header.as_str().as_bytes(), field))
+                });
                 if let Some((purpose, _)) = reserved {
                     let reason = format!("`{header}` folds onto a field that concerns {purpose}");
                     faults.add(table.span("forward_headers"), place, reason, "leave it out");

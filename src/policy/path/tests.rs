@@ -65,10 +65,3 @@ fn anything_else_is_another_path() {
         assert_eq!(classify(target), Class::Other, "{target}");
     }
 }
-
-#[test]
-fn the_logged_path_has_no_query() {
-    assert_eq!(without_query("/a?customer_id=1"), "/a");
-    assert_eq!(without_query("http://h/a?b"), "/a");
-    assert_eq!(without_query("http://h?b"), "");
-}
