@@ -48,11 +48,10 @@ pub fn canonical(
     put_field(&mut bytes, b"api-username", call.caller.credentials.username.as_str().as_bytes());
     put_field(&mut bytes, b"Content-Type", FORM);
     put_field(&mut bytes, b"Content-Length", call.canonical_body.len().to_string().as_bytes());
-    for (name, value) in fields.iter() {
-        let is_forwarded = FORWARDED.iter().any(|forwarded| is_same(name, forwarded))
-            || extra.iter().any(|forwarded| is_same(name, forwarded.as_str()));
-        if is_forwarded {
-            put_field(&mut bytes, name, value);
+    let forwarded = FORWARDED.into_iter().chain(extra.iter().map(|name| name.as_str()));
+    for name in forwarded {
+        for (_, value) in fields.iter().filter(|(other, _)| is_same(other, name)) {
+            put_field(&mut bytes, name.as_bytes(), value);
         }
     }
     bytes.extend_from_slice(b"\r\n");

@@ -50,11 +50,11 @@ impl<'a> Forwarded<'a> {
     /// The fields that every forwarded request has, each name in the spelling in which it goes out.
     pub fn each(&self, mut field: impl FnMut(&'static str, &[u8])) {
         field("Host", self.upstream_host.as_bytes());
-        field("X-Request-Id", self.id.encode(&mut [0; RequestId::LENGTH]).as_bytes());
-        field("X-Forwarded-For", self.client.to_string().as_bytes());
-        field("X-Forwarded-Proto", self.scheme.as_bytes());
+        field("x-request-id", self.id.encode(&mut [0; RequestId::LENGTH]).as_bytes());
+        field("x-forwarded-for", self.client.to_string().as_bytes());
+        field("x-forwarded-proto", self.scheme.as_bytes());
         if let Some(host) = self.host {
-            field("X-Forwarded-Host", host);
+            field("x-forwarded-host", host);
         }
     }
 }

@@ -59,7 +59,7 @@ fn answer_to(reason: Reason) -> Message {
     let id = RequestId::next();
     let mut raw = Vec::new();
     problem::head_to_no_request(&mut raw, reason, id);
-    raw.extend_from_slice(b"\r\n");
+    raw.extend_from_slice(b"Connection: close\r\n\r\n");
     raw.extend(problem::document(reason, id).unwrap_or_default());
     MessageReader::new(raw.as_slice()).answer().unwrap()
 }
