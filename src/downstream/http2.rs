@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     outcome::{Beginning, RequestId},
-    policy::framing::MAX_HEAD,
+    policy::framing::{MAX_HEAD, is_same_host},
     reason::Reason::RequestMalformed,
     server::Phase,
 };
@@ -231,7 +231,10 @@ fn request_head(head: &Parts, is_chunked: bool) -> Vec<u8> {
     // One Host that says the same is no second one.
     let mut hosts = head.headers.get_all(header::HOST).iter();
     let repeats = match (hosts.next(), hosts.next(), authority) {
-        (Some(host), None, Some(authority)) => host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()),
+        (Some(host), None, Some(authority)) => {
+            let scheme = head.uri.scheme_str().unwrap_or_default();
+            is_same_host(scheme, authority.as_bytes(), host.as_bytes())
+        }
         (_, _, _) => false,
     };
     for (name, value) in &head.headers {
@@ -340,7 +343,9 @@ mod tests {
         let request = || Request::builder().method("PATCH").uri("https://gateway.test/a?b");
         let head = "PATCH /a?b HTTP/1.1\r\nhost: gateway.test\r\n";
         assert_eq!(written(request(), false), format!("{head}\r\n"));
-        assert_eq!(written(request().header("host", "Gateway.test"), false), format!("{head}\r\n"));
+        for same in ["Gateway.test", "gateway.test:443", "gateway.test:"] {
+            assert_eq!(written(request().header("host", same), false), format!("{head}\r\n"), "{same}");
+        }
         let other = written(request().header("host", "other.test"), true);
         assert_eq!(other, format!("{head}host: other.test\r\ntransfer-encoding: chunked\r\n\r\n"));
         let twice = request().header("host", "gateway.test").header("host", "gateway.test");

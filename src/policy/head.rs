@@ -88,12 +88,12 @@ impl Head<'_> {
     }
 }
 
-/// Whether the media type is that of a form, with no parameter but `charset=utf-8`
-/// (RFC 9110 section 8.3.1).
+/// Whether the media type is that of a form, with no parameter but `charset=utf-8`; parameters may be empty
+/// (RFC 9110 sections 5.6.6 and 8.3.1).
 fn is_form(value: &[u8]) -> bool {
     let mut parts = value.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
     parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case(FORM))
-        && parts.all(|parameter| {
+        && parts.filter(|parameter| !parameter.is_empty()).all(|parameter| {
             [&b"charset=utf-8"[..], b"charset=\"utf-8\""]
                 .iter()
                 .any(|utf8| parameter.eq_ignore_ascii_case(utf8))

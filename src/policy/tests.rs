@@ -81,6 +81,8 @@ fn a_head_without_fault_passes() {
         "content-type: Application/X-WWW-Form-URLencoded; charset=UTF-8|content-length: 64",
         "content-type: application/x-www-form-urlencoded;charset=\"utf-8\"|expect: 100-Continue",
         "content-type: application/x-www-form-urlencoded|transfer-encoding: chunked",
+        "content-type: application/x-www-form-urlencoded;",
+        "content-type: application/x-www-form-urlencoded \t; ;charset=utf-8; ;",
     ] {
         assert_eq!(judge_unlock(&format!("{CREDENTIALS}{lines}")), Ok(()), "{lines}");
     }
@@ -146,7 +148,11 @@ fn only_a_plain_form_is_a_form() {
         "content-type:",
         "content-type: application/json",
         "content-type: multipart/form-data; boundary=x",
+        "content-type: ;application/x-www-form-urlencoded",
         "content-type: application/x-www-form-urlencoded; charset=latin1",
+        "content-type: application/x-www-form-urlencoded; ; charset=latin1;",
+        "content-type: application/x-www-form-urlencoded; =",
+        "content-type: application/x-www-form-urlencoded;,",
         "content-type: application/x-www-form-urlencoded; charset=utf-8; x=y",
         "content-type: application/x-www-form-urlencoded, application/json",
         "content-type: application/x-www-form-urlencoded|content-type: application/x-www-form-urlencoded",

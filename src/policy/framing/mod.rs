@@ -167,11 +167,35 @@ impl<'a> RequestLine<'a> {
     }
 }
 
-/// The authority of an absolute-form target with a scheme of HTTP's.
-fn authority_of(target: &str) -> Option<&str> {
+/// Scheme and authority of an absolute-form target with a scheme of HTTP's.
+fn authority_of(target: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = target.split_once("://")?;
-    let known = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-    known.then(|| &rest[..rest.find(['/', '?']).unwrap_or(rest.len())])
+    default_port(scheme)?;
+    Some((scheme, &rest[..rest.find(['/', '?']).unwrap_or(rest.len())]))
+}
+
+/// The port that a scheme of HTTP's has where none is given (RFC 9110 sections 4.2.1 and 4.2.2).
+fn default_port(scheme: &str) -> Option<&'static [u8]> {
+    if scheme.eq_ignore_ascii_case("http") {
+        Some(b"80")
+    } else if scheme.eq_ignore_ascii_case("https") {
+        Some(b"443")
+    } else {
+        None
+    }
+}
+
+/// Whether two authorities name the same host and port: case does not count, and neither does a port that is empty
+/// or the scheme's own (RFC 9110 section 4.2.3).
+pub fn is_same_host(scheme: &str, one: &[u8], other: &[u8]) -> bool {
+    let port = default_port(scheme);
+    without_port(one, port).eq_ignore_ascii_case(without_port(other, port))
+}
+
+/// An authority without its port, where that says nothing.
+fn without_port<'a>(authority: &'a [u8], default: Option<&[u8]>) -> &'a [u8] {
+    let bare = |port: &[u8]| authority.strip_suffix(port).and_then(|rest| rest.strip_suffix(b":"));
+    bare(b"").or_else(|| bare(default?)).unwrap_or(authority)
 }
 
 /// Splits `field-name ":" OWS field-value OWS` (RFC 9112 section 5).
@@ -282,7 +306,7 @@ impl<'a> FieldFacts<'a> {
         let host_is_clear = self.hosts == 1
             && is_authority(self.host)
             && authority_of(line.target)
-                .is_none_or(|authority| authority.as_bytes().eq_ignore_ascii_case(self.host));
+                .is_none_or(|(scheme, authority)| is_same_host(scheme, authority.as_bytes(), self.host));
         if !line.clear || !host_is_clear || self.nominates_end_to_end || self.is_disguised {
             return Err(Reason::FramingAmbiguous);
         }
