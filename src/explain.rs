@@ -169,7 +169,7 @@ fn canonical(
     };
     let mut request = forwarding.canonical(call, fields).ok()?;
     request.insert_header("api-key", "***").ok()?;
-    let mut bytes = b"PATCH /api/customer/unlock HTTP/1.1\r\n".to_vec();
+    let mut bytes = format!("{} {} HTTP/1.1\r\n", request.method, request.uri).into_bytes();
     request.header_to_h1_wire(&mut bytes);
     bytes.extend_from_slice(b"\r\n");
     bytes.extend_from_slice(&call.canonical_body);

@@ -6,16 +6,13 @@ use super::{
     fields::{fold_alike, list},
     path,
 };
-use crate::reason::Reason;
+use crate::{operation::UNLOCK, reason::Reason};
 
 /// Fields by which an application may be asked for another method.
 const METHOD_OVERRIDES: [&str; 3] = ["x-http-method", "x-http-method-override", "x-method-override"];
 
 /// Fields by which an application may be asked for another target.
 const TARGET_OVERRIDES: [&str; 2] = ["x-original-url", "x-rewrite-url"];
-
-/// The media type of a form.
-const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
 /// All that policy may know of a request before its body.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +27,7 @@ pub struct Head<'a> {
 
 impl Head<'_> {
     pub(super) fn patching(&self) -> Result<(), Reason> {
-        require(self.method == "PATCH", Reason::MethodNotAllowed)
+        require(self.method == UNLOCK.method.as_str(), Reason::MethodNotAllowed)
     }
 
     pub(super) fn without_method_override(&self) -> Result<(), Reason> {
@@ -92,7 +89,7 @@ impl Head<'_> {
 /// (RFC 9110 sections 5.6.6 and 8.3.1).
 fn is_form(value: &[u8]) -> bool {
     let mut parts = value.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
-    parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case(FORM))
+    parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case(UNLOCK.media_type.as_bytes()))
         && parts.filter(|parameter| !parameter.is_empty()).all(|parameter| {
             [&b"charset=utf-8"[..], b"charset=\"utf-8\""]
                 .iter()

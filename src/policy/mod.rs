@@ -18,7 +18,10 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use regex::bytes::Regex;
 
-use crate::reason::Reason;
+use crate::{
+    operation::{Operation, UNLOCK},
+    reason::Reason,
+};
 pub use access::Access;
 pub use body::{Lookup, LookupKey};
 pub use client::Clients;
@@ -69,6 +72,16 @@ pub enum Route {
     Unlock,
     /// Another path, passed on as it is.
     Other,
+}
+
+impl Route {
+    /// The operation that is called; none for a path that is passed on as it is.
+    pub fn operation(self) -> Option<&'static Operation> {
+        match self {
+            Self::Unlock => Some(&UNLOCK),
+            Self::Other => None,
+        }
+    }
 }
 
 /// Who makes a call whose head broke no rule.

@@ -45,7 +45,7 @@ fn judge(policy: &Policy, method: &str, target: &str, lines: &str) -> Result<Rou
 }
 
 fn judge_unlock(lines: &str) -> Result<(), &'static str> {
-    judge(&policy(), "PATCH", path::UNLOCK, lines).map(|_| ())
+    judge(&policy(), "PATCH", UNLOCK.path, lines).map(|_| ())
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn legacy_spellings_count_only_where_they_are_asked_for_and_alone() {
         ("api_key: k|api_key: k|api-username: u", Err("credential_ambiguous")),
         ("api_key: k|api.key: k|api-username: u", Err("credential_ambiguous")),
     ] {
-        let verdict = judge(&legacy, "PATCH", path::UNLOCK, &format!("{FORM}{lines}"));
+        let verdict = judge(&legacy, "PATCH", UNLOCK.path, &format!("{FORM}{lines}"));
         assert_eq!(verdict.map(|_| ()), want, "{lines}");
     }
 }

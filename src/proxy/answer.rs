@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::{Request, context::Asked};
 use crate::{
     downstream::reply::{Marks, connection_line, line},
+    operation::UNLOCK,
     outcome::RequestId,
     quota::Balance,
     reason::Reason,
@@ -67,10 +68,10 @@ fn head(status: StatusCode, length: usize) -> Vec<u8> {
     line(&mut head, b"Content-Length", length.to_string().as_bytes());
     line(&mut head, b"Cache-Control", b"no-store");
     match status {
-        StatusCode::METHOD_NOT_ALLOWED => line(&mut head, b"Allow", b"PATCH"),
+        StatusCode::METHOD_NOT_ALLOWED => line(&mut head, b"Allow", UNLOCK.method.as_str().as_bytes()),
         StatusCode::UNAUTHORIZED => line(&mut head, b"WWW-Authenticate", b"ApiKey realm=\"n4n\""),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-            line(&mut head, b"Accept-Patch", b"application/x-www-form-urlencoded");
+            line(&mut head, b"Accept-Patch", UNLOCK.media_type.as_bytes());
         }
         StatusCode::SERVICE_UNAVAILABLE => {
             line(&mut head, b"Retry-After", whole_seconds(RETRY_SOON).as_bytes());

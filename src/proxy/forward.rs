@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 use pingora::{
     Error, ErrorType, OrErr, Result,
     http::RequestHeader,
@@ -18,8 +18,9 @@ use crate::{
     config::Upstream,
     downstream::session::Body,
     gateway::Live,
+    operation::{UNLOCK, unlock},
     outcome::RequestId,
-    policy::{Call, fields::fold_alike, framing::RequestHead, path},
+    policy::{Call, fields::fold_alike, framing::RequestHead},
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -28,7 +29,7 @@ const API_USERNAME: HeaderName = HeaderName::from_static("api-username");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+const FORM: HeaderValue = HeaderValue::from_static(unlock!(media_type));
 
 /// The caller's own fields that are forwarded with an unlock call.
 const FORWARDED: [HeaderName; 5] = [
@@ -122,8 +123,8 @@ impl Forwarding {
             }
         }
         let (mut canonical, ()) = http::Request::new(()).into_parts();
-        canonical.method = Method::PATCH;
-        canonical.uri = Uri::from_static(path::UNLOCK);
+        canonical.method = UNLOCK.method.clone();
+        canonical.uri = Uri::from_static(UNLOCK.path);
         canonical.version = Version::HTTP_11;
         canonical.headers = fields;
         Ok(canonical.into())

@@ -4,7 +4,7 @@ use http::{StatusCode, header};
 use pingora::http::ResponseHeader;
 use serde::de::IgnoredAny;
 
-use crate::{audit::Answer, outcome::UnlockResult};
+use crate::{audit::Answer, operation::UNLOCK, outcome::UnlockResult};
 
 /// The most of an answer that is kept to be read; n4n's are a few bytes.
 const MAX_KEPT: usize = 4096;
@@ -50,7 +50,7 @@ impl AnswerReader {
         match &self.body {
             _ if (400..500).contains(&self.status) => UnlockResult::Refused,
             None => UnlockResult::Unreadable,
-            Some(body) if body.trim_ascii() == b"true" => UnlockResult::Unlocked,
+            Some(body) if UNLOCK.is_success(body) => UnlockResult::Unlocked,
             Some(body) if serde_json::from_slice::<IgnoredAny>(body).is_ok() => UnlockResult::Refused,
             Some(_) => UnlockResult::Unreadable,
         }

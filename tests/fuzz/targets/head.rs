@@ -12,10 +12,10 @@ use httparse::Status;
 use libfuzzer_sys::fuzz_target;
 use n4n_gateway_fuzz::{
     divisions, expand,
+    operation::UNLOCK,
     policy::{
         Caller, Head, OtherPaths, Policy, Route,
         framing::{self, BodyFraming, HeadScanner, MAX_FIELDS, MAX_HEAD, RawHead},
-        path,
     },
     policy_of,
     reason::Reason,
@@ -149,8 +149,8 @@ impl<'a> Fields<'a> {
     }
 
     fn make_an_unlock_call(&self, read: &RawHead<'_>, caller: &Caller, policy: &Policy) {
-        assert_eq!(read.method, "PATCH");
-        let before = read.target.strip_suffix("/api/customer/unlock").expect("the exact path");
+        assert_eq!(read.method, UNLOCK.method.as_str());
+        let before = read.target.strip_suffix(UNLOCK.path).expect("the exact path");
         let host = String::from_utf8_lossy(self.named("host")[0]);
         let origins = [("http", "80"), ("https", "443")].into_iter().flat_map(|(scheme, port)| {
             let ports = [format!(":{port}"), ":".into()];
@@ -177,7 +177,7 @@ impl<'a> Fields<'a> {
             assert_eq!(self.folded(name), [&b""[..]; 0]);
         }
         let target = read.target.to_ascii_lowercase();
-        for (at, found) in target.match_indices(path::UNLOCK) {
+        for (at, found) in target.match_indices(UNLOCK.path) {
             let next = target.as_bytes().get(at + found.len());
             assert!(next.is_some_and(|next| !b"/\\?#;&=".contains(next)), "{target}");
         }

@@ -49,8 +49,7 @@ fn the_default_port_is_no_other_host_over_http2() {
         let answer = call(authority, host);
         assert_eq!((answer.status, &*answer.body), (200, "true"), "{authority} {host}");
     }
-    for (authority, host) in
-        [(NAME, "gateway.test:80"), ("gateway.test:444", NAME), ("other.test:443", NAME)]
+    for (authority, host) in [(NAME, "gateway.test:80"), ("gateway.test:444", NAME), ("other.test:443", NAME)]
     {
         assert_eq!(call(authority, host).code(), "framing_ambiguous", "{authority} {host}");
     }
