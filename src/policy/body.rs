@@ -48,6 +48,16 @@ impl fmt::Display for LookupKey {
 }
 
 impl Lookup {
+    /// The rules on what a body holds.
+    pub(super) const RULES: &[Reason] = &[
+        Reason::BodyMalformed,
+        Reason::ParameterDisguised,
+        Reason::ParameterUnknown,
+        Reason::LookupMissing,
+        Reason::LookupAmbiguous,
+        Reason::LookupInvalid,
+    ];
+
     /// Reads a form body that must hold one lookup and nothing else.
     ///
     /// # Errors

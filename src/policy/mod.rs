@@ -2,7 +2,8 @@
 //!
 //! A request is judged in steps, because what the later ones need costs more to have: its framing
 //! ([`framing`]), then [`Policy::judge_client`], [`Policy::route`], [`Policy::judge_head`], [`Policy::judge_caller`]
-//! and, once the body is there, [`Policy::judge_body`]. What has state, quotas and room, is asked by the caller.
+//! and, once the body is there, [`Policy::judge_body`]; [`order`] is what calls them one after the other. What has
+//! state, quotas and room, is asked by its caller.
 
 pub mod access;
 pub mod body;
@@ -11,6 +12,7 @@ pub mod credential;
 pub mod fields;
 pub mod framing;
 pub mod head;
+pub mod order;
 pub mod path;
 
 use std::net::IpAddr;
@@ -82,6 +84,22 @@ impl Route {
             Self::Other => None,
         }
     }
+
+    /// What its rules are named.
+    const fn rules(self) -> &'static [Reason] {
+        match self {
+            Self::Unlock => head::TUNNEL_REASONS,
+            Self::Other => head::OTHER_PATH_REASONS,
+        }
+    }
+
+    /// Judges a head by the rules that hold on the route in whichever mode.
+    fn judge(self, head: &Head<'_>) -> Result<(), Reason> {
+        match self {
+            Self::Unlock => head.keeps(&head::TUNNEL_RULES),
+            Self::Other => head.keeps(&head::OTHER_PATH_RULES),
+        }
+    }
 }
 
 /// Who makes a call whose head broke no rule.
@@ -119,19 +137,16 @@ impl Policy {
     /// `path_unknown`, or `method_not_allowed` for CONNECT; for another path that may pass, `method_override` or
     /// `expectation_failed` too.
     pub fn route(&self, head: &Head<'_>) -> Result<Route, Reason> {
-        match (path::classify(head.target), self.other_paths) {
-            (path::Class::Unlock { .. }, _) => {
-                // Observe mode lets other methods pass; this one asks for no answer that could.
-                head.without_connect()?;
-                Ok(Route::Unlock)
-            }
-            (path::Class::Other, OtherPaths::Forward) => {
-                head.without_connect()?;
-                head.without_rewritten_target()?;
-                head.without_method_override()?;
-                head.expecting_at_most_100_continue()?;
-                Ok(Route::Other)
-            }
+        let route = self.destination(head.target)?;
+        route.judge(head)?;
+        Ok(route)
+    }
+
+    /// Where a target leads.
+    fn destination(&self, target: &str) -> Result<Route, Reason> {
+        match (path::classify(target), self.other_paths) {
+            (path::Class::Unlock { .. }, _) => Ok(Route::Unlock),
+            (path::Class::Other, OtherPaths::Forward) => Ok(Route::Other),
             (path::Class::Other, OtherPaths::Reject) | (path::Class::Disguised, _) => {
                 Err(Reason::PathUnknown)
             }
@@ -143,10 +158,7 @@ impl Policy {
     /// # Errors
     /// The first broken rule from `method_not_allowed` to `credential_malformed`.
     pub fn judge_head(&self, head: &Head<'_>) -> Result<Credentials, Reason> {
-        head.patching()?;
-        head.without_method_override()?;
-        head.without_query()?;
-        head.expecting_at_most_100_continue()?;
+        head.keeps(&head::UNLOCK_RULES)?;
         Credentials::of(head.fields, self.legacy_credentials)
     }
 

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 
+use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::*;
@@ -33,15 +34,60 @@ const CREDENTIALS: &str = "api-key: k|api-username: u|";
 const FORM: &str = "content-type: application/x-www-form-urlencoded|";
 
 fn judge(policy: &Policy, method: &str, target: &str, lines: &str) -> Result<Route, &'static str> {
-    let fields = fields(lines);
-    let head = Head { method, target, fields: &fields };
-    let client = policy.judge_client([192, 0, 2, 1].into(), &head).map_err(Reason::code)?;
-    let route = policy.route(&head).map_err(Reason::code)?;
-    if route == Route::Unlock {
-        let credentials = policy.judge_head(&head).map_err(Reason::code)?;
-        policy.judge_caller(credentials, &head, client).map_err(Reason::code)?;
+    let mut request = OnPaper { method, target, fields: fields(lines), judged: Vec::new() };
+    let judged = policy.judge(&mut request).now_or_never().unwrap();
+    assert!(request.judged.is_sorted(), "{:?}", request.judged);
+    if let Err(broken) = judged {
+        assert!(request.judged.contains(&broken), "{broken:?} was not said to be judged");
     }
-    Ok(route)
+    judged.map(|judgement| judgement.route).map_err(Reason::code)
+}
+
+/// A request without a connection, and with a sound body.
+struct OnPaper<'a> {
+    method: &'a str,
+    target: &'a str,
+    fields: HeaderMap,
+    judged: Vec<Reason>,
+}
+
+impl order::Judged for OnPaper<'_> {
+    fn head(&self) -> Head<'_> {
+        Head { method: self.method, target: self.target, fields: &self.fields }
+    }
+
+    fn peer(&self) -> IpAddr {
+        [192, 0, 2, 1].into()
+    }
+
+    fn judges(&mut self, rules: &'static [Reason]) {
+        self.judged.extend(rules);
+    }
+
+    fn note(&mut self, _: order::Found<'_>) {}
+
+    fn spend_client(&mut self) -> Result<(), Reason> {
+        Ok(())
+    }
+
+    async fn body(&mut self) -> Result<Bytes, Reason> {
+        Ok(Bytes::from_static(b"customer_id=191"))
+    }
+}
+
+#[test]
+fn every_rule_has_its_place_in_the_order() {
+    let mut call = OnPaper {
+        method: "PATCH",
+        target: UNLOCK.path,
+        fields: fields(&format!("{CREDENTIALS}{FORM}")),
+        judged: framing::RULES.to_vec(),
+    };
+    let judgement = policy().judge(&mut call).now_or_never().unwrap().unwrap();
+    call.judged.extend(order::AFTERWARDS.into_iter().filter(|&rule| judgement.asks(rule)));
+    call.judged.dedup();
+    let table: Vec<_> = Reason::ALL.into_iter().filter(|rule| *rule <= Reason::QuotaExceeded).collect();
+    assert_eq!(call.judged, table);
 }
 
 fn judge_unlock(lines: &str) -> Result<(), &'static str> {
@@ -185,7 +231,11 @@ fn caller() -> Caller {
 }
 
 fn judge_body(body: &[u8]) -> Result<String, &'static str> {
-    let call = policy().judge_body(caller(), body).map_err(Reason::code)?;
+    let judged = policy().judge_body(caller(), body);
+    if let Err(broken) = &judged {
+        assert!(Lookup::RULES.contains(broken) || *broken == Reason::BodyTooLarge, "{broken:?}");
+    }
+    let call = judged.map_err(Reason::code)?;
     Ok(String::from_utf8(call.canonical_body.to_vec()).unwrap())
 }
 

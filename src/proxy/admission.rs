@@ -1,7 +1,8 @@
 //! What may pass, glued to a connection: bodies are read, quotas spent, intents written. The rules are policy's.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
+use bytes::Bytes;
 use pingora::http::RequestHeader;
 
 use super::{
@@ -11,8 +12,11 @@ use super::{
 };
 use crate::{
     downstream::{connection::Connection, session::Body},
-    gateway::{Gateway, Live},
-    policy::{Call, Mode, Route},
+    gateway::Gateway,
+    policy::{
+        Head, Route,
+        order::{Found, Judged, Judgement},
+    },
     quota_store::Line,
     reason::Reason,
 };
@@ -47,25 +51,7 @@ impl Admission {
     ) -> Result<Admitted, Reason> {
         let live = request.live.clone();
         let policy = &live.settings.policy;
-        request.client = policy.judge_client(request.client, &request.head.view())?;
-        request.spend_client()?;
-        let route = policy.route(&request.head.view())?;
-        request.is_observed = route == Route::Unlock && policy.mode == Mode::Observe;
-        if route == Route::Other || request.is_observed {
-            // What could not be passed on as it came must not have been counted by then.
-            request.head.uri()?;
-        }
-        let call = match route {
-            Route::Other => None,
-            Route::Unlock => judge(connection, request, &live).await.map(Some).or_else(|reason| {
-                request.tolerate(reason)?;
-                Ok(None)
-            })?,
-        };
-        if request.is_observed {
-            // A rule that let it pass may have come before its body, which refuses it all the same.
-            request.body(connection).await?;
-        }
+        let judgement = policy.judge(&mut UnderWay { request, connection }).await?;
         let in_flight = InFlight::take(&self.gateway);
         if in_flight.is_over(live.settings.listen.max_in_flight) {
             request.tolerate(Reason::Overloaded)?;
@@ -74,13 +60,14 @@ impl Admission {
         if turns.is_empty() {
             return Err(Reason::UpstreamUnavailable);
         }
-        if let Some(call) = &call {
+        if let Some(call) = &judgement.call {
             request.spend(call, &self.line).await.or_else(|reason| request.tolerate(reason))?;
         }
-        if route == Route::Unlock {
-            let lookup = call.as_ref().map(|call| &call.lookup);
+        if judgement.asks(Reason::AuditUnavailable) {
+            let lookup = judgement.call.as_ref().map(|call| &call.lookup);
             request.intend(lookup).or_else(|reason| request.tolerate(reason))?;
         }
+        let Judgement { route, call } = judgement;
         let call = call.filter(|_| request.observed.is_none());
         let body = match (route, &call) {
             (Route::Unlock, Some(call)) => Body::Whole(call.canonical_body.clone()),
@@ -98,15 +85,38 @@ impl Admission {
     }
 }
 
-/// Judges an unlock call, head and body.
-async fn judge(connection: &mut Connection, request: &mut Request, live: &Live) -> Result<Call, Reason> {
-    let policy = &live.settings.policy;
-    let credentials = policy.judge_head(&request.head.view())?;
-    request.credentials = Some(credentials.clone());
-    let caller = policy.judge_caller(credentials, &request.head.view(), request.client)?;
-    request.is_listed = caller.is_listed;
-    let body = request.body(connection).await?;
-    let call = policy.judge_body(caller, &body)?;
-    request.lookup = Some(call.lookup.key);
-    Ok(call)
+/// A request that is judged while its body is still to come.
+struct UnderWay<'a> {
+    request: &'a mut Request,
+    connection: &'a mut Connection,
+}
+
+impl Judged for UnderWay<'_> {
+    fn head(&self) -> Head<'_> {
+        self.request.head.view()
+    }
+
+    fn peer(&self) -> IpAddr {
+        self.request.client
+    }
+
+    fn note(&mut self, found: Found<'_>) {
+        let request = &mut *self.request;
+        match found {
+            Found::Client(client) => request.client = client,
+            Found::Route(route) => request.is_observed = request.live.settings.policy.observes(route),
+            Found::Credentials(credentials) => request.credentials = Some(credentials.clone()),
+            Found::Caller(caller) => request.is_listed = caller.is_listed,
+            Found::Lookup(lookup) => request.lookup = Some(lookup.key),
+            Found::Observed(broken) => request.observed = Some(broken),
+        }
+    }
+
+    fn spend_client(&mut self) -> Result<(), Reason> {
+        self.request.spend_client()
+    }
+
+    async fn body(&mut self) -> Result<Bytes, Reason> {
+        self.request.body(self.connection).await
+    }
 }

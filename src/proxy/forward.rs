@@ -135,7 +135,7 @@ impl Forwarding {
     ///
     /// # Errors
     /// None that a request could cause whose target [is a URI](RequestHead::uri).
-    pub(super) fn passed_on(self, request: &RequestHead, body: &Body) -> Result<RequestHeader> {
+    pub fn passed_on(self, request: &RequestHead, body: &Body) -> Result<RequestHeader> {
         let uri = request.uri().map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "a target"))?;
         let mut head = RequestHeader::build(request.method.clone(), b"/", Some(request.fields.len()))?;
         head.set_uri(uri);

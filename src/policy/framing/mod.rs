@@ -17,6 +17,10 @@ pub const MAX_HEAD: usize = 16 * 1024;
 /// The most header fields a request may have.
 pub const MAX_FIELDS: usize = 64;
 
+/// The rules on a head's framing.
+pub const RULES: [Reason; 4] =
+    [Reason::RequestMalformed, Reason::HeaderTimeout, Reason::FramingAmbiguous, Reason::HeaderTooLarge];
+
 /// How a request's body is delimited (RFC 9112 section 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyFraming {

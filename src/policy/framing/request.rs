@@ -61,13 +61,12 @@ impl RequestHead {
         str::from_utf8(&self.target).unwrap_or_default()
     }
 
-    /// The target in origin form, as it is passed on where it is not the unlock call's.
+    /// As [`Head::uri`].
     ///
     /// # Errors
-    /// `request_malformed` for bytes that no URI has.
+    /// `request_malformed`.
     pub fn uri(&self) -> Result<Uri, Reason> {
-        let target = path::origin_form(self.target());
-        Uri::builder().path_and_query(target).build().map_err(|_| Reason::RequestMalformed)
+        self.view().uri()
     }
 
     /// The path without its query.
