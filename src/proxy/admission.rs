@@ -40,7 +40,7 @@ pub struct Admitted {
 }
 
 impl Admission {
-    /// Judges a request and makes it ready to go: the order of the contract's table, on one screen.
+    /// Judges a request, asks what is no part of it, and makes it ready to go.
     ///
     /// # Errors
     /// The first broken rule; nothing has been forwarded then.
