@@ -14,6 +14,7 @@ use tokio::{
 
 use crate::{
     config::Settings,
+    operation::{UNLOCK, unlock},
     server::{Error, Server},
     stand_in::{self, SAMPLE_KEY, SAMPLE_USERNAME},
 };
@@ -61,29 +62,32 @@ pub fn run(http: SocketAddr, admin: SocketAddr, traffic: bool) -> Result<(), Err
 
 fn curl_line(http: SocketAddr) -> String {
     format!(
-        "curl -X PATCH http://{http}/api/customer/unlock -H 'api-key: {SAMPLE_KEY}' \
-         -H 'api-username: {SAMPLE_USERNAME}' -d customer_id=191"
+        "curl -X {} http://{http}{} -H 'api-key: {SAMPLE_KEY}' -H 'api-username: {SAMPLE_USERNAME}' -d {}=191",
+        UNLOCK.method, UNLOCK.path, UNLOCK.keys[0],
     )
 }
 
+const METHOD: &str = unlock!(method);
+const PATH: &str = unlock!(path);
+
 /// Calls that go well and calls that do not, the first kind more often: method, target, username, body.
 const MIX: [(&str, &str, &str, &str); 16] = [
-    ("PATCH", "/api/customer/unlock", SAMPLE_USERNAME, "customer_id=191"),
-    ("PATCH", "/api/customer/unlock", SAMPLE_USERNAME, "subscription_id=5191"),
-    ("PATCH", "/api/customer/unlock", SAMPLE_USERNAME, "customer_id=191"),
-    ("PATCH", "/api/customer/unlock", SAMPLE_USERNAME, "customer_id=404"),
-    ("PATCH", "/api/customer/unlock", SAMPLE_USERNAME, "orderid=90191"),
-    ("PATCH", "/api/customer/unlock", SAMPLE_USERNAME, "customer_id=slow-40"),
-    ("PATCH", "/api/customer/unlock", "batch", "customer_id=191"),
-    ("PATCH", "/api/customer/unlock", SAMPLE_USERNAME, "customer_id=1&customer_id=2"),
-    ("PATCH", "/api/customer/unlock", SAMPLE_USERNAME, "customer.id=191"),
-    ("PATCH", "/api/customer/unlock", SAMPLE_USERNAME, "id=191"),
-    ("POST", "/api/customer/unlock", SAMPLE_USERNAME, "customer_id=191"),
-    ("PATCH", "/api/customer/unlock?customer_id=1", SAMPLE_USERNAME, "customer_id=191"),
-    ("PATCH", "/api/customer//unlock", SAMPLE_USERNAME, "customer_id=191"),
-    ("PATCH", "/api/customer/unlock", "", "customer_id=191"),
-    ("PATCH", "/api/customer/unlock", SAMPLE_USERNAME, "customer_id=reset"),
-    ("PATCH", "/api/customer/unlock", SAMPLE_USERNAME, "customer_id=fail"),
+    (METHOD, PATH, SAMPLE_USERNAME, "customer_id=191"),
+    (METHOD, PATH, SAMPLE_USERNAME, "subscription_id=5191"),
+    (METHOD, PATH, SAMPLE_USERNAME, "customer_id=191"),
+    (METHOD, PATH, SAMPLE_USERNAME, "customer_id=404"),
+    (METHOD, PATH, SAMPLE_USERNAME, "orderid=90191"),
+    (METHOD, PATH, SAMPLE_USERNAME, "customer_id=slow-40"),
+    (METHOD, PATH, "batch", "customer_id=191"),
+    (METHOD, PATH, SAMPLE_USERNAME, "customer_id=1&customer_id=2"),
+    (METHOD, PATH, SAMPLE_USERNAME, "customer.id=191"),
+    (METHOD, PATH, SAMPLE_USERNAME, "id=191"),
+    ("POST", PATH, SAMPLE_USERNAME, "customer_id=191"),
+    (METHOD, concat!(unlock!(path), "?customer_id=1"), SAMPLE_USERNAME, "customer_id=191"),
+    (METHOD, "/api/customer//unlock", SAMPLE_USERNAME, "customer_id=191"),
+    (METHOD, PATH, "", "customer_id=191"),
+    (METHOD, PATH, SAMPLE_USERNAME, "customer_id=reset"),
+    (METHOD, PATH, SAMPLE_USERNAME, "customer_id=fail"),
 ];
 
 /// Sends the mix over and over, in bursts that now and then go over the quota.
@@ -108,8 +112,9 @@ async fn send(
     let length = body.len();
     let request = format!(
         "{method} {target} HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\napi-key: {SAMPLE_KEY}\r\n\
-         api-username: {username}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
-         Content-Length: {length}\r\n\r\n{body}"
+         api-username: {username}\r\nContent-Type: {}\r\n\
+         Content-Length: {length}\r\n\r\n{body}",
+        UNLOCK.media_type
     );
     socket.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();

@@ -11,7 +11,7 @@
 //! 7. [`upstream`] says which n4n host it goes to, and what it means when that fails.
 //! 8. [`outcome`] is how it ended: the one record that [`telemetry`] counts and logs.
 //!
-//! [`gateway`] holds what requests share, [`admin`] shows it, [`explain`] judges a request offline, and
+//! [`operation`] is what all of this protects, [`gateway`] holds what requests share, [`admin`] shows it, [`explain`] judges a request offline, and
 //! [`demo`] runs it all before a [`stand_in`] of n4n.
 pub mod admin;
 pub mod audit;
@@ -22,6 +22,7 @@ pub mod downstream;
 pub mod exchange;
 pub mod explain;
 pub mod gateway;
+pub mod operation;
 pub mod outcome;
 pub mod passage;
 pub mod php;

@@ -2,6 +2,8 @@
 
 use http::StatusCode;
 
+use crate::operation::unlock;
+
 /// Why a call was refused, failed or came to nothing: one row of the contract's table.
 ///
 /// The order of the variants is the order of judgement; the first broken rule names the answer.
@@ -21,7 +23,7 @@ pub enum Reason {
     ClientQuotaExceeded,
     /// Not the unlock path, however near.
     PathUnknown,
-    /// Not PATCH.
+    /// Not the method of the operation.
     MethodNotAllowed,
     /// A field asks the application for another method.
     MethodOverride,
@@ -136,7 +138,13 @@ impl Reason {
                 Some(StatusCode::BAD_REQUEST),
                 "request_malformed",
                 "The request is not HTTP",
-                "Send an HTTP/1.1 request: `PATCH /api/customer/unlock HTTP/1.1`, header fields, an empty line, the body.",
+                concat!(
+                    "Send an HTTP/1.1 request: `",
+                    unlock!(method),
+                    " ",
+                    unlock!(path),
+                    " HTTP/1.1`, header fields, an empty line, the body."
+                ),
             ),
             Self::HeaderTimeout => (
                 Some(StatusCode::REQUEST_TIMEOUT),
@@ -172,25 +180,33 @@ impl Reason {
                 Some(StatusCode::NOT_FOUND),
                 "path_unknown",
                 "There is nothing at this path",
-                "Call `/api/customer/unlock`, spelt exactly so.",
+                concat!("Call `", unlock!(path), "`, spelt exactly so."),
             ),
             Self::MethodNotAllowed => (
                 Some(StatusCode::METHOD_NOT_ALLOWED),
                 "method_not_allowed",
-                "Only PATCH unlocks a customer",
-                "Send the request with the method PATCH.",
+                concat!("Only ", unlock!(method), " unlocks a customer"),
+                concat!("Send the request with the method ", unlock!(method), "."),
             ),
             Self::MethodOverride => (
                 Some(StatusCode::BAD_REQUEST),
                 "method_override",
                 "The request asks for two methods",
-                "Send PATCH as the method itself and leave out X-HTTP-Method, X-HTTP-Method-Override and X-Method-Override.",
+                concat!(
+                    "Send ",
+                    unlock!(method),
+                    " as the method itself and leave out X-HTTP-Method, X-HTTP-Method-Override and X-Method-Override."
+                ),
             ),
             Self::QueryNotAllowed => (
                 Some(StatusCode::BAD_REQUEST),
                 "query_not_allowed",
                 "A query string is not allowed",
-                "Send the lookup parameter in the body and end the target after `/api/customer/unlock`, without `?`.",
+                concat!(
+                    "Send the lookup parameter in the body and end the target after `",
+                    unlock!(path),
+                    "`, without `?`."
+                ),
             ),
             Self::ExpectationFailed => (
                 Some(StatusCode::EXPECTATION_FAILED),
@@ -232,13 +248,13 @@ impl Reason {
                 Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
                 "media_type_unsupported",
                 "The body is not a plain form",
-                "Send `Content-Type: application/x-www-form-urlencoded` once, and no Content-Encoding.",
+                concat!("Send `Content-Type: ", unlock!(media_type), "` once, and no Content-Encoding."),
             ),
             Self::BodyTooLarge => (
                 Some(StatusCode::PAYLOAD_TOO_LARGE),
                 "body_too_large",
                 "The body is too large",
-                "Send just the one lookup parameter, such as `customer_id=191`.",
+                concat!("Send just the one lookup parameter, such as `", unlock!(customer_id), "=191`."),
             ),
             Self::BodyTimeout => (
                 Some(StatusCode::REQUEST_TIMEOUT),
@@ -256,25 +272,25 @@ impl Reason {
                 Some(StatusCode::BAD_REQUEST),
                 "parameter_disguised",
                 "A parameter is spelt so that PHP would read it as another",
-                "Spell the name exactly `customer_id`, `subscription_id` or `orderid`: no dot, space, bracket or NUL.",
+                concat!("Spell the name exactly ", unlock!(keys or), ": no dot, space, bracket or NUL."),
             ),
             Self::ParameterUnknown => (
                 Some(StatusCode::BAD_REQUEST),
                 "parameter_unknown",
                 "A parameter is not known",
-                "Send one of `customer_id`, `subscription_id` and `orderid`, and nothing else.",
+                concat!("Send one of ", unlock!(keys and), ", and nothing else."),
             ),
             Self::LookupMissing => (
                 Some(StatusCode::BAD_REQUEST),
                 "lookup_missing",
                 "No customer is named",
-                "Send one of `customer_id`, `subscription_id` and `orderid` in the body.",
+                concat!("Send one of ", unlock!(keys and), " in the body."),
             ),
             Self::LookupAmbiguous => (
                 Some(StatusCode::BAD_REQUEST),
                 "lookup_ambiguous",
                 "More than one lookup parameter is given",
-                "Send exactly one of `customer_id`, `subscription_id` and `orderid`, once.",
+                concat!("Send exactly one of ", unlock!(keys and), ", once."),
             ),
             Self::LookupInvalid => (
                 Some(StatusCode::BAD_REQUEST),

@@ -213,7 +213,8 @@ function say(status, text) {
 function connect() {
   source?.close();
   lastAttempt = Date.now();
-  source = new EventSource("/events");
+  // Relative, as every link of the page: a proxy may have put it at a path.
+  source = new EventSource("events");
   source.onmessage = ({ data }) => {
     const state = JSON.parse(data);
     // Another version may come with another page.

@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header, uri::Authority},
+    http::{HeaderMap, HeaderName, StatusCode, header, uri::Authority},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -28,7 +28,8 @@ const PROTECTION: [(&str, &str); 5] = [
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
     ("cross-origin-resource-policy", "same-origin"),
-    ("cache-control", "no-store"),
+    // A proxy that compressed the stream would hold it back.
+    ("cache-control", "no-store, no-transform"),
 ];
 
 /// The page's routes.
@@ -87,7 +88,12 @@ async fn events(State(view): State<View>) -> Response {
         let event = events.borrow_and_update().clone();
         Some((Ok::<_, Infallible>(event), events))
     });
-    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
+    let fields = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        // nginx, and who follows it, then passes each event on at once.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    (fields, Body::from_stream(events)).into_response()
 }
 
 #[cfg(test)]

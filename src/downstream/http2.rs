@@ -15,7 +15,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header, request::Parts
 use super::{Client, HeadWriter, Progress, alarm::Alarm, http1::whole_body, write_budget::WriteBudget};
 use crate::{
     reason::Reason,
-    wire::{RequestHead, answer::End},
+    wire::{RequestHead, answer::End, target::is_same_host},
 };
 
 /// One stream: a request's body on its way in, and its answer on its way out.
@@ -120,7 +120,10 @@ pub fn request_head(parts: &Parts, has_body: bool) -> Result<RequestHead, Reason
     // One Host that says the same is no second one.
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let repeats = match (hosts.next(), hosts.next(), authority) {
-        (Some(host), None, Some(authority)) => host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()),
+        (Some(host), None, Some(authority)) => {
+            let scheme = parts.uri.scheme_str().unwrap_or_default();
+            is_same_host(scheme, authority.as_bytes(), host.as_bytes())
+        }
         (_, _, _) => false,
     };
     let host = authority.map(|authority| (&b"host"[..], authority.as_bytes()));

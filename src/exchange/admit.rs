@@ -1,13 +1,16 @@
-//! The order of judgement: bodies are read, quotas spent and intents written where their turn is. The rules are policy's.
+//! What may pass: a request is judged, what is no part of it is asked, and it is made ready to go.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 
 use super::canonical;
 use crate::{
     downstream::Client,
-    policy::{Call, Head, Mode, Route},
+    policy::{
+        Head, Route,
+        order::{Found, Judged, Judgement},
+    },
     quota_store::Line,
     reason::Reason,
     request::Request,
@@ -30,68 +33,69 @@ pub struct Outgoing {
     pub peers: PeerSelection,
 }
 
-/// Judges a request and makes it ready to go: the order of the contract's table, on one screen.
+/// Judges a request, asks what is no part of it, and makes it ready to go.
 ///
 /// # Errors
 /// The first broken rule; nothing has been forwarded then.
 pub async fn admit(request: &mut Request, client: &mut impl Client, line: &Line) -> Result<Admitted, Reason> {
     let live = Arc::clone(&request.live);
-    let policy = &live.settings.policy;
-    request.client = policy.judge_client(request.client, &Head::from(&request.head))?;
-    request.spend_client()?;
-    let route = policy.route(&Head::from(&request.head))?;
-    request.is_observed = route == Route::Unlock && policy.mode == Mode::Observe;
-    if route == Route::Other {
-        // What could not be passed on must not have taken a place by then.
-        request.head.uri()?;
-    }
-    let call = match route {
-        Route::Other => None,
-        Route::Unlock => match judge(request, client).await {
-            Ok(call) => Some(call),
-            Err(reason) => {
-                request.tolerate(reason)?;
-                None
-            }
-        },
-    };
-    if request.is_observed {
-        // A rule that let it pass may have come before its body, which refuses it all the same.
-        request.body(client).await?;
-    }
+    let judgement = live.settings.policy.judge(&mut UnderWay { request, client }).await?;
     request.enter().or_else(|reason| request.tolerate(reason))?;
     let peers = live.peers.select();
     if peers.is_empty() {
         return Err(Reason::UpstreamUnavailable);
     }
-    if let Some(call) = &call {
+    if let Some(call) = &judgement.call {
         request.spend(call, line).await.or_else(|reason| request.tolerate(reason))?;
     }
-    if route == Route::Other {
-        return Ok(Admitted::Other(peers));
+    if judgement.asks(Reason::AuditUnavailable) {
+        let lookup = judgement.call.as_ref().map(|call| &call.lookup);
+        request.intend(lookup).or_else(|reason| request.tolerate(reason))?;
     }
-    let lookup = call.as_ref().map(|call| &call.lookup);
-    request.intend(lookup).or_else(|reason| request.tolerate(reason))?;
-    let bytes = match call.filter(|_| request.observed.is_none()) {
-        Some(call) => canonical::call(request, &call),
-        None => {
-            let body: Bytes = request.body(client).await?;
+    let Judgement { route, call } = judgement;
+    let bytes = match (route, call.filter(|_| request.observed.is_none())) {
+        (Route::Other, _) => return Ok(Admitted::Other(peers)),
+        (Route::Unlock, Some(call)) => canonical::call(request, &call),
+        (Route::Unlock, None) => {
+            let body = request.body(client).await?;
             canonical::as_it_came(request, &body)
         }
     };
     Ok(Admitted::Call(Outgoing { bytes, peers }))
 }
 
-/// Judges an unlock call, head and body.
-async fn judge(request: &mut Request, client: &mut impl Client) -> Result<Call, Reason> {
-    let live = Arc::clone(&request.live);
-    let policy = &live.settings.policy;
-    let credentials = policy.judge_head(&Head::from(&request.head))?;
-    request.credentials = Some(credentials.clone());
-    let caller = policy.judge_caller(credentials, &Head::from(&request.head), request.client)?;
-    request.is_listed = caller.is_listed;
-    let body = request.body(client).await?;
-    let call = policy.judge_body(caller, &body)?;
-    request.lookup = Some(call.lookup.key);
-    Ok(call)
+/// A request that is judged while its body is still to come.
+struct UnderWay<'a, C> {
+    request: &'a mut Request,
+    client: &'a mut C,
+}
+
+impl<C: Client> Judged for UnderWay<'_, C> {
+    fn head(&self) -> Head<'_> {
+        Head::from(&self.request.head)
+    }
+
+    fn peer(&self) -> IpAddr {
+        self.request.client
+    }
+
+    fn note(&mut self, found: Found<'_>) {
+        let request = &mut *self.request;
+        match found {
+            Found::Client(client) => request.client = client,
+            Found::Route(route) => request.is_observed = request.live.settings.policy.observes(route),
+            Found::Credentials(credentials) => request.credentials = Some(credentials.clone()),
+            Found::Caller(caller) => request.is_listed = caller.is_listed,
+            Found::Lookup(lookup) => request.lookup = Some(lookup.key),
+            Found::Observed(broken) => request.observed = Some(broken),
+        }
+    }
+
+    fn spend_client(&mut self) -> Result<(), Reason> {
+        self.request.spend_client()
+    }
+
+    async fn body(&mut self) -> Result<Bytes, Reason> {
+        self.request.body(self.client).await
+    }
 }

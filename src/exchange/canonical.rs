@@ -1,19 +1,17 @@
 //! What goes upstream of a judged call: its canonical form, or what observe mode lets pass made the gateway's own.
 
 use crate::{
-    policy::{Call, path},
+    operation::UNLOCK,
+    policy::Call,
     request::{
         Request,
         forwarded::{Forwarded, is_replaced},
     },
-    wire::{Fields, fields::is_same, hop_by_hop::is_hop_by_hop, put_field, target::origin_form},
+    wire::{Fields, RequestHead, fields::is_same, hop_by_hop::is_hop_by_hop, put_field, target::origin_form},
 };
 
 /// The caller's own fields that are forwarded with an unlock call.
 const FORWARDED: [&str; 5] = ["accept", "accept-language", "user-agent", "traceparent", "tracestate"];
-
-/// The media type of a form.
-const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
 /// How many bytes most calls have at the most.
 const USUAL_LENGTH: usize = 1024;
@@ -21,32 +19,25 @@ const USUAL_LENGTH: usize = 1024;
 /// The one form in which a call reaches n4n, head and body.
 pub fn call(request: &Request, call: &Call) -> Vec<u8> {
     let extra = &request.live.settings.forward_headers;
-    canonical(
-        Forwarded::of(request),
-        call,
-        call.caller.credentials.key.as_bytes(),
-        request.head.fields(),
-        extra,
-    )
+    canonical(Forwarded::of(request), call, request.head.fields(), extra)
 }
 
-/// The same, of a call that is in no request's hands. `key` is what is shown as its api-key, and `extra` names the
-/// caller's fields that are forwarded beside the built-in ones.
+/// The same, of a call that is in no request's hands. `extra` names the caller's fields that are forwarded beside the
+/// built-in ones.
 pub fn canonical(
     forwarded: Forwarded<'_>,
     call: &Call,
-    key: &[u8],
     fields: Fields<'_>,
     extra: &[http::HeaderName],
 ) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(USUAL_LENGTH);
-    for part in ["PATCH ", path::UNLOCK, " HTTP/1.1\r\n"] {
+    for part in [UNLOCK.method.as_str(), " ", UNLOCK.path, " HTTP/1.1\r\n"] {
         bytes.extend_from_slice(part.as_bytes());
     }
     forwarded.each(|name, value| put_field(&mut bytes, name.as_bytes(), value));
-    put_field(&mut bytes, b"api-key", key);
+    put_field(&mut bytes, b"api-key", call.caller.credentials.key.as_bytes());
     put_field(&mut bytes, b"api-username", call.caller.credentials.username.as_str().as_bytes());
-    put_field(&mut bytes, b"Content-Type", FORM);
+    put_field(&mut bytes, b"Content-Type", UNLOCK.media_type.as_bytes());
     put_field(&mut bytes, b"Content-Length", call.canonical_body.len().to_string().as_bytes());
     let forwarded = FORWARDED.into_iter().chain(extra.iter().map(|name| name.as_str()));
     for name in forwarded {
@@ -61,24 +52,29 @@ pub fn canonical(
 
 /// A call that observe mode lets pass: its method, target, end-to-end fields and body as they came, framed anew.
 pub fn as_it_came(request: &Request, body: &[u8]) -> Vec<u8> {
-    let head = &request.head;
+    passed_on(Forwarded::of(request), &request.head, body, true)
+}
+
+/// The same, of a request that is in nobody's hands. `is_framed_anew` is false where the body streams as it is framed.
+pub fn passed_on(forwarded: Forwarded<'_>, head: &RequestHead, body: &[u8], is_framed_anew: bool) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(USUAL_LENGTH + body.len());
     for part in [head.method(), " ", origin_form(head.target()), " HTTP/1.1\r\n"] {
         bytes.extend_from_slice(part.as_bytes());
     }
-    Forwarded::of(request).each(|name, value| put_field(&mut bytes, name.as_bytes(), value));
+    forwarded.each(|name, value| put_field(&mut bytes, name.as_bytes(), value));
     let mut declares_length = false;
     for (name, value) in head.fields().iter() {
         declares_length |= is_same(name, "content-length");
-        let is_left_out = is_hop_by_hop(name)
-            || is_replaced(name)
-            || is_same(name, "content-length")
-            || is_same(name, "expect");
+        let frames = is_same(name, "content-length") || is_same(name, "expect");
+        let is_coding = is_same(name, "transfer-encoding");
+        let is_left_out = is_replaced(name)
+            || is_framed_anew && frames
+            || is_hop_by_hop(name) && (is_framed_anew || !is_coding);
         if !is_left_out {
             put_field(&mut bytes, name, value);
         }
     }
-    if declares_length || !body.is_empty() {
+    if is_framed_anew && (declares_length || !body.is_empty()) {
         put_field(&mut bytes, b"Content-Length", body.len().to_string().as_bytes());
     }
     bytes.extend_from_slice(b"\r\n");

@@ -2,7 +2,7 @@
 
 use serde::de::IgnoredAny;
 
-use crate::{outcome::UnlockResult, wire::answer::Answer};
+use crate::{operation::UNLOCK, outcome::UnlockResult, wire::answer::Answer};
 
 /// The most of an answer's body that is read for it; n4n's are a few bytes.
 const MAX_READ: usize = 4096;
@@ -17,7 +17,7 @@ pub fn of(answer: &Answer) -> UnlockResult {
 fn result(status: u16, body: Option<&[u8]>) -> UnlockResult {
     match (status, body) {
         (400..500, _) => UnlockResult::Refused,
-        (200..300, Some(body)) if body.trim_ascii() == b"true" => UnlockResult::Unlocked,
+        (200..300, Some(body)) if UNLOCK.is_success(body) => UnlockResult::Unlocked,
         (200..300, Some(body)) if serde_json::from_slice::<IgnoredAny>(body).is_ok() => UnlockResult::Refused,
         _ => UnlockResult::Unreadable,
     }

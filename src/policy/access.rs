@@ -9,6 +9,9 @@ use subtle::ConstantTimeEq;
 use super::credential::{ApiKey, Credentials};
 use crate::reason::Reason;
 
+/// The rules of [`Access::judge`].
+pub(super) const RULES: &[Reason] = &[Reason::CredentialUnknown, Reason::UserNetwork];
+
 /// The SHA-256 of an api-key: what the configuration knows of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyDigest([u8; 32]);

@@ -5,9 +5,9 @@ use std::{borrow::Cow, fmt};
 use bytes::Bytes;
 use regex::bytes::Regex;
 
-use crate::{php, reason::Reason};
+use crate::{operation::UNLOCK, php, reason::Reason};
 
-/// What a customer is looked up by.
+/// What a customer is looked up by, in the order of [`Operation::keys`](crate::operation::Operation::keys).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LookupKey {
     /// The customer's own id.
@@ -33,11 +33,7 @@ impl LookupKey {
 
     /// The parameter's name.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::CustomerId => "customer_id",
-            Self::SubscriptionId => "subscription_id",
-            Self::OrderId => "orderid",
-        }
+        UNLOCK.keys[self as usize]
     }
 
     fn named(name: &[u8]) -> Option<Self> {
@@ -52,6 +48,16 @@ impl fmt::Display for LookupKey {
 }
 
 impl Lookup {
+    /// The rules on what a body holds.
+    pub(super) const RULES: &[Reason] = &[
+        Reason::BodyMalformed,
+        Reason::ParameterDisguised,
+        Reason::ParameterUnknown,
+        Reason::LookupMissing,
+        Reason::LookupAmbiguous,
+        Reason::LookupInvalid,
+    ];
+
     /// Reads a form body that must hold one lookup and nothing else.
     ///
     /// # Errors

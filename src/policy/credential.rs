@@ -15,6 +15,10 @@ use crate::{
 /// The most bytes a credential may have.
 const MAX_LENGTH: usize = 256;
 
+/// The rules of [`Credentials::of`].
+pub(super) const RULES: &[Reason] =
+    &[Reason::CredentialMissing, Reason::CredentialAmbiguous, Reason::CredentialMalformed];
+
 /// Who calls, in n4n's own terms.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiUsername(Box<str>);

@@ -1,11 +1,15 @@
 //! The rules on a request's method, target and fields.
 
+use http::Uri;
+
 use super::path;
 use crate::{
+    operation::UNLOCK,
     reason::Reason,
     wire::{
         Fields, RequestHead,
         fields::{fold_alike, is_same, list},
+        target::uri,
     },
 };
 
@@ -15,8 +19,43 @@ const METHOD_OVERRIDES: [&str; 3] = ["x-http-method", "x-http-method-override", 
 /// Fields by which an application may be asked for another target.
 const TARGET_OVERRIDES: [&str; 2] = ["x-original-url", "x-rewrite-url"];
 
-/// The media type of a form.
-const FORM: &[u8] = b"application/x-www-form-urlencoded";
+/// A rule on a head: what breaking it is, and whether a head keeps it.
+pub(super) type Rule = (Reason, fn(&Head<'_>) -> bool);
+
+/// The rules on what an unlock call asks for.
+pub(super) const UNLOCK_RULES: [Rule; 4] = [
+    (Reason::MethodNotAllowed, |head| head.is_of_the_method()),
+    (Reason::MethodOverride, |head| head.is_without_method_override()),
+    (Reason::QueryNotAllowed, |head| head.is_without_query()),
+    (Reason::ExpectationFailed, |head| head.expects_at_most_100_continue()),
+];
+
+/// The rules that observe mode never lets pass on the unlock path: it lets other methods pass, but this one asks for
+/// no answer that could.
+pub(super) const TUNNEL_RULES: [Rule; 1] = [(Reason::MethodNotAllowed, |head| head.is_no_connect())];
+
+/// The rules on another path that is passed on.
+pub(super) const OTHER_PATH_RULES: [Rule; 4] = [
+    (Reason::PathUnknown, |head| head.is_without_rewritten_target()),
+    (Reason::MethodNotAllowed, |head| head.is_no_connect()),
+    (Reason::MethodOverride, |head| head.is_without_method_override()),
+    (Reason::ExpectationFailed, |head| head.expects_at_most_100_continue()),
+];
+
+/// What can be broken of the rules.
+const fn reasons<const N: usize>(rules: [Rule; N]) -> [Reason; N] {
+    let mut reasons = [Reason::Internal; N];
+    let mut at = 0;
+    while at < N {
+        reasons[at] = rules[at].0;
+        at += 1;
+    }
+    reasons
+}
+
+pub(super) const UNLOCK_REASONS: &[Reason] = &reasons(UNLOCK_RULES);
+pub(super) const TUNNEL_REASONS: &[Reason] = &reasons(TUNNEL_RULES);
+pub(super) const OTHER_PATH_REASONS: &[Reason] = &reasons(OTHER_PATH_RULES);
 
 /// All that policy may know of a request before its body.
 #[derive(Debug, Clone, Copy)]
@@ -36,32 +75,43 @@ impl<'a> From<&'a RequestHead> for Head<'a> {
 }
 
 impl Head<'_> {
-    pub(super) fn patching(&self) -> Result<(), Reason> {
-        require(self.method == "PATCH", Reason::MethodNotAllowed)
+    /// Judges it by rules, in their order.
+    pub(super) fn keeps(&self, rules: &[Rule]) -> Result<(), Reason> {
+        rules.iter().try_for_each(|&(reason, is_kept)| require(is_kept(self), reason))
     }
 
-    pub(super) fn without_method_override(&self) -> Result<(), Reason> {
-        require(!self.has_any_of(&METHOD_OVERRIDES), Reason::MethodOverride)
+    /// The target in origin form, as it is passed on where it is not the unlock call's.
+    ///
+    /// # Errors
+    /// `request_malformed` for bytes that no URI has.
+    pub fn uri(&self) -> Result<Uri, Reason> {
+        uri(self.target)
+    }
+
+    fn is_of_the_method(&self) -> bool {
+        self.method == UNLOCK.method.as_str()
+    }
+
+    fn is_without_method_override(&self) -> bool {
+        !self.has_any_of(&METHOD_OVERRIDES)
     }
 
     /// A tunnel through the gateway would carry what nobody judges.
-    pub(super) fn without_connect(&self) -> Result<(), Reason> {
-        require(self.method != "CONNECT", Reason::MethodNotAllowed)
+    fn is_no_connect(&self) -> bool {
+        self.method != "CONNECT"
     }
 
     /// A field that renames the target makes of any path the unlock path.
-    pub(super) fn without_rewritten_target(&self) -> Result<(), Reason> {
-        require(!self.has_any_of(&TARGET_OVERRIDES), Reason::PathUnknown)
+    fn is_without_rewritten_target(&self) -> bool {
+        !self.has_any_of(&TARGET_OVERRIDES)
     }
 
-    pub(super) fn without_query(&self) -> Result<(), Reason> {
-        require(path::classify(self.target) == path::Class::Unlock { query: false }, Reason::QueryNotAllowed)
+    fn is_without_query(&self) -> bool {
+        path::classify(self.target) == path::Class::Unlock { query: false }
     }
 
-    pub(super) fn expecting_at_most_100_continue(&self) -> Result<(), Reason> {
-        let met =
-            self.fields.all("expect").flat_map(list).all(|expectation| is_same(expectation, "100-continue"));
-        require(met, Reason::ExpectationFailed)
+    fn expects_at_most_100_continue(&self) -> bool {
+        self.fields.all("expect").flat_map(list).all(|expectation| is_same(expectation, "100-continue"))
     }
 
     pub(super) fn declaring_a_plain_form(&self) -> Result<(), Reason> {
@@ -90,12 +140,12 @@ impl Head<'_> {
     }
 }
 
-/// Whether the media type is that of a form, with no parameter but `charset=utf-8`
-/// (RFC 9110 section 8.3.1).
+/// Whether the media type is that of a form, with no parameter but `charset=utf-8`; parameters may be empty
+/// (RFC 9110 sections 5.6.6 and 8.3.1).
 fn is_form(value: &[u8]) -> bool {
     let mut parts = value.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
-    parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case(FORM))
-        && parts.all(|parameter| {
+    parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case(UNLOCK.media_type.as_bytes()))
+        && parts.filter(|parameter| !parameter.is_empty()).all(|parameter| {
             [&b"charset=utf-8"[..], b"charset=\"utf-8\""]
                 .iter()
                 .any(|utf8| parameter.eq_ignore_ascii_case(utf8))

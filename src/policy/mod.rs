@@ -2,13 +2,15 @@
 //!
 //! A request whose framing is beyond doubt ([`wire`](crate::wire)) is judged in steps, because what the later ones need
 //! costs more to have: [`Policy::judge_client`], [`Policy::route`], [`Policy::judge_head`], [`Policy::judge_caller`]
-//! and, once the body is there, [`Policy::judge_body`]. What has state, quotas and room, is asked by the caller.
+//! and, once the body is there, [`Policy::judge_body`]; [`order`] is what calls them one after the other. What has
+//! state, quotas and room, is asked by its caller.
 
 pub mod access;
 pub mod body;
 pub mod client;
 pub mod credential;
 pub mod head;
+pub mod order;
 pub mod path;
 
 use std::net::IpAddr;
@@ -16,7 +18,10 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use regex::bytes::Regex;
 
-use crate::reason::Reason;
+use crate::{
+    operation::{Operation, UNLOCK},
+    reason::Reason,
+};
 pub use access::Access;
 pub use body::{Lookup, LookupKey};
 pub use client::Clients;
@@ -69,6 +74,32 @@ pub enum Route {
     Other,
 }
 
+impl Route {
+    /// The operation that is called; none for a path that is passed on as it is.
+    pub fn operation(self) -> Option<&'static Operation> {
+        match self {
+            Self::Unlock => Some(&UNLOCK),
+            Self::Other => None,
+        }
+    }
+
+    /// What its rules are named.
+    const fn rules(self) -> &'static [Reason] {
+        match self {
+            Self::Unlock => head::TUNNEL_REASONS,
+            Self::Other => head::OTHER_PATH_REASONS,
+        }
+    }
+
+    /// Judges a head by the rules that hold on the route in whichever mode.
+    fn judge(self, head: &Head<'_>) -> Result<(), Reason> {
+        match self {
+            Self::Unlock => head.keeps(&head::TUNNEL_RULES),
+            Self::Other => head.keeps(&head::OTHER_PATH_RULES),
+        }
+    }
+}
+
 /// Who makes a call whose head broke no rule.
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -104,19 +135,16 @@ impl Policy {
     /// `path_unknown`, or `method_not_allowed` for CONNECT; for another path that may pass, `method_override` or
     /// `expectation_failed` too.
     pub fn route(&self, head: &Head<'_>) -> Result<Route, Reason> {
-        match (path::classify(head.target), self.other_paths) {
-            (path::Class::Unlock { .. }, _) => {
-                // Observe mode lets other methods pass; this one asks for no answer that could.
-                head.without_connect()?;
-                Ok(Route::Unlock)
-            }
-            (path::Class::Other, OtherPaths::Forward) => {
-                head.without_connect()?;
-                head.without_rewritten_target()?;
-                head.without_method_override()?;
-                head.expecting_at_most_100_continue()?;
-                Ok(Route::Other)
-            }
+        let route = self.destination(head.target)?;
+        route.judge(head)?;
+        Ok(route)
+    }
+
+    /// Where a target leads.
+    fn destination(&self, target: &str) -> Result<Route, Reason> {
+        match (path::classify(target), self.other_paths) {
+            (path::Class::Unlock { .. }, _) => Ok(Route::Unlock),
+            (path::Class::Other, OtherPaths::Forward) => Ok(Route::Other),
             (path::Class::Other, OtherPaths::Reject) | (path::Class::Disguised, _) => {
                 Err(Reason::PathUnknown)
             }
@@ -128,10 +156,7 @@ impl Policy {
     /// # Errors
     /// The first broken rule from `method_not_allowed` to `credential_malformed`.
     pub fn judge_head(&self, head: &Head<'_>) -> Result<Credentials, Reason> {
-        head.patching()?;
-        head.without_method_override()?;
-        head.without_query()?;
-        head.expecting_at_most_100_continue()?;
+        head.keeps(&head::UNLOCK_RULES)?;
         Credentials::of(head.fields, self.legacy_credentials)
     }
 

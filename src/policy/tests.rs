@@ -5,6 +5,7 @@ use crate::wire::{
     Fields,
     fields::{FieldSpan, Span},
 };
+use futures_util::FutureExt as _;
 
 fn policy() -> Policy {
     Policy {
@@ -33,19 +34,69 @@ const CREDENTIALS: &str = "api-key: k|api-username: u|";
 const FORM: &str = "content-type: application/x-www-form-urlencoded|";
 
 fn judge(policy: &Policy, method: &str, target: &str, lines: &str) -> Result<Route, &'static str> {
-    let spans = fields(lines);
-    let head = Head { method, target, fields: Fields::new(lines.as_bytes(), &spans) };
-    let client = policy.judge_client([192, 0, 2, 1].into(), &head).map_err(Reason::code)?;
-    let route = policy.route(&head).map_err(Reason::code)?;
-    if route == Route::Unlock {
-        let credentials = policy.judge_head(&head).map_err(Reason::code)?;
-        policy.judge_caller(credentials, &head, client).map_err(Reason::code)?;
+    let mut request = OnPaper { method, target, lines, fields: fields(lines), judged: Vec::new() };
+    let judged = policy.judge(&mut request).now_or_never().unwrap();
+    assert!(request.judged.is_sorted(), "{:?}", request.judged);
+    if let Err(broken) = judged {
+        assert!(request.judged.contains(&broken), "{broken:?} was not said to be judged");
     }
-    Ok(route)
+    judged.map(|judgement| judgement.route).map_err(Reason::code)
+}
+
+/// A request without a connection, and with a sound body.
+struct OnPaper<'a> {
+    method: &'a str,
+    target: &'a str,
+    lines: &'a str,
+    fields: Vec<FieldSpan>,
+    judged: Vec<Reason>,
+}
+
+impl order::Judged for OnPaper<'_> {
+    fn head(&self) -> Head<'_> {
+        Head {
+            method: self.method,
+            target: self.target,
+            fields: Fields::new(self.lines.as_bytes(), &self.fields),
+        }
+    }
+
+    fn peer(&self) -> IpAddr {
+        [192, 0, 2, 1].into()
+    }
+
+    fn judges(&mut self, rules: &'static [Reason]) {
+        self.judged.extend(rules);
+    }
+
+    fn note(&mut self, _: order::Found<'_>) {}
+
+    fn spend_client(&mut self) -> Result<(), Reason> {
+        Ok(())
+    }
+
+    async fn body(&mut self) -> Result<Bytes, Reason> {
+        Ok(Bytes::from_static(b"customer_id=191"))
+    }
+}
+
+#[test]
+fn every_rule_has_its_place_in_the_order() {
+    let mut call = OnPaper {
+        method: "PATCH",
+        target: UNLOCK.path,
+        fields: fields(&format!("{CREDENTIALS}{FORM}")),
+        judged: framing::RULES.to_vec(),
+    };
+    let judgement = policy().judge(&mut call).now_or_never().unwrap().unwrap();
+    call.judged.extend(order::AFTERWARDS.into_iter().filter(|&rule| judgement.asks(rule)));
+    call.judged.dedup();
+    let table: Vec<_> = Reason::ALL.into_iter().filter(|rule| *rule <= Reason::QuotaExceeded).collect();
+    assert_eq!(call.judged, table);
 }
 
 fn judge_unlock(lines: &str) -> Result<(), &'static str> {
-    judge(&policy(), "PATCH", path::UNLOCK, lines).map(|_| ())
+    judge(&policy(), "PATCH", UNLOCK.path, lines).map(|_| ())
 }
 
 #[test]
@@ -81,6 +132,8 @@ fn a_head_without_fault_passes() {
         "content-type: Application/X-WWW-Form-URLencoded; charset=UTF-8|content-length: 64",
         "content-type: application/x-www-form-urlencoded;charset=\"utf-8\"|expect: 100-Continue",
         "content-type: application/x-www-form-urlencoded|transfer-encoding: chunked",
+        "content-type: application/x-www-form-urlencoded;",
+        "content-type: application/x-www-form-urlencoded \t; ;charset=utf-8; ;",
     ] {
         assert_eq!(judge_unlock(&format!("{CREDENTIALS}{lines}")), Ok(()), "{lines}");
     }
@@ -134,7 +187,7 @@ fn legacy_spellings_count_only_where_they_are_asked_for_and_alone() {
         ("api_key: k|api_key: k|api-username: u", Err("credential_ambiguous")),
         ("api_key: k|api.key: k|api-username: u", Err("credential_ambiguous")),
     ] {
-        let verdict = judge(&legacy, "PATCH", path::UNLOCK, &format!("{FORM}{lines}"));
+        let verdict = judge(&legacy, "PATCH", UNLOCK.path, &format!("{FORM}{lines}"));
         assert_eq!(verdict.map(|_| ()), want, "{lines}");
     }
 }
@@ -146,7 +199,11 @@ fn only_a_plain_form_is_a_form() {
         "content-type:",
         "content-type: application/json",
         "content-type: multipart/form-data; boundary=x",
+        "content-type: ;application/x-www-form-urlencoded",
         "content-type: application/x-www-form-urlencoded; charset=latin1",
+        "content-type: application/x-www-form-urlencoded; ; charset=latin1;",
+        "content-type: application/x-www-form-urlencoded; =",
+        "content-type: application/x-www-form-urlencoded;,",
         "content-type: application/x-www-form-urlencoded; charset=utf-8; x=y",
         "content-type: application/x-www-form-urlencoded, application/json",
         "content-type: application/x-www-form-urlencoded|content-type: application/x-www-form-urlencoded",
@@ -179,7 +236,11 @@ fn caller() -> Caller {
 }
 
 fn judge_body(body: &[u8]) -> Result<String, &'static str> {
-    let call = policy().judge_body(caller(), body).map_err(Reason::code)?;
+    let judged = policy().judge_body(caller(), body);
+    if let Err(broken) = &judged {
+        assert!(Lookup::RULES.contains(broken) || *broken == Reason::BodyTooLarge, "{broken:?}");
+    }
+    let call = judged.map_err(Reason::code)?;
     Ok(String::from_utf8(call.canonical_body.to_vec()).unwrap())
 }
 

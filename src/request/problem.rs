@@ -7,7 +7,7 @@ use pingora::protocols::http::date::get_cached_date;
 use serde::Serialize;
 
 use super::{RateLimit, Request};
-use crate::{downstream::HeadWriter, outcome::RequestId, quota::Balance, reason::Reason};
+use crate::{downstream::HeadWriter, operation::UNLOCK, outcome::RequestId, quota::Balance, reason::Reason};
 
 /// After which a call that found no room or no peer may come again.
 const RETRY_SOON: Duration = Duration::from_secs(1);
@@ -60,11 +60,9 @@ impl Template {
         opening.truncate(opening.len().saturating_sub(CLOSING.len()));
         let length = (opening.len() + RequestId::LENGTH + CLOSING.len()).to_string();
         let field = match status {
-            StatusCode::METHOD_NOT_ALLOWED => Some(("Allow", "PATCH".into())),
+            StatusCode::METHOD_NOT_ALLOWED => Some(("Allow", UNLOCK.method.to_string())),
             StatusCode::UNAUTHORIZED => Some(("WWW-Authenticate", "ApiKey realm=\"n4n\"".into())),
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-                Some(("Accept-Patch", "application/x-www-form-urlencoded".into()))
-            }
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Some(("Accept-Patch", UNLOCK.media_type.into())),
             StatusCode::SERVICE_UNAVAILABLE => Some(("Retry-After", whole_seconds(RETRY_SOON))),
             _ => None,
         };

@@ -4,9 +4,13 @@ use super::{
     MAX_FIELDS,
     fields::{is_disguise_of, is_same, list},
     hop_by_hop::is_connection_option,
-    target,
+    target::{self, is_same_host},
 };
 use crate::reason::Reason;
+
+/// The rules on a head's framing.
+pub const RULES: [Reason; 4] =
+    [Reason::RequestMalformed, Reason::HeaderTimeout, Reason::FramingAmbiguous, Reason::HeaderTooLarge];
 
 /// How a request's body is delimited (RFC 9112 section 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +73,7 @@ impl<'a> FieldFacts<'a> {
         let host_is_clear = self.hosts == 1
             && is_authority(self.host)
             && target::authority(target)
-                .is_none_or(|authority| authority.as_bytes().eq_ignore_ascii_case(self.host));
+                .is_none_or(|(scheme, authority)| is_same_host(scheme, authority.as_bytes(), self.host));
         if !is_clear_target(target) || !host_is_clear || self.nominates_end_to_end || self.is_disguised {
             return Err(Reason::FramingAmbiguous);
         }

@@ -126,8 +126,7 @@ impl RequestHead {
     /// # Errors
     /// `request_malformed` for bytes that no URI has.
     pub fn uri(&self) -> Result<Uri, Reason> {
-        let target = target::origin_form(self.target());
-        Uri::builder().path_and_query(target).build().map_err(|_| Reason::RequestMalformed)
+        target::uri(self.target())
     }
 
     /// The path without its query.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::harness::{Call, Gateway, Upstream, assert_unseen, binary};
 
-fn explain(gateway: &Gateway, request: &[u8], more: &[&str]) -> String {
+pub(crate) fn explain(gateway: &Gateway, request: &[u8], more: &[&str]) -> String {
     let mut child = binary()
         .args(["explain", "--config"])
         .arg(gateway.config())

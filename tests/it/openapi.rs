@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use n4n_gateway::config::Settings;
+use n4n_gateway::operation::UNLOCK;
 use n4n_gateway::outcome::RequestId;
-use n4n_gateway::policy::{LookupKey, path};
+use n4n_gateway::policy::LookupKey;
 use n4n_gateway::reason::Reason;
 use n4n_gateway::request::problem;
 use serde_json::{Map, Value, json};
@@ -25,7 +26,7 @@ pub(crate) fn document() -> Value {
 
 /// The one operation.
 fn operation(document: &Value) -> &Value {
-    &document["paths"][path::UNLOCK]["patch"]
+    &document["paths"][UNLOCK.path]["patch"]
 }
 
 /// The responses that may be problem documents, by status, with the reasons that have the status.
@@ -162,8 +163,8 @@ fn every_refusal_has_the_described_fields() {
 fn the_call_is_described_as_it_is_accepted() {
     let document = document();
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(names(&document["paths"]), set(&[path::UNLOCK]));
-    assert_eq!(names(&document["paths"][path::UNLOCK]), set(&["patch"]));
+    assert_eq!(names(&document["paths"]), set(&[UNLOCK.path]));
+    assert_eq!(names(&document["paths"][UNLOCK.path]), set(&["patch"]));
 
     let schemas = &document["components"]["schemas"];
     let pattern = schemas["LookupValue"]["pattern"].as_str().unwrap();

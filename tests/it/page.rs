@@ -25,19 +25,29 @@ fn ask(gateway: &Gateway, method: &str, path: &str, host: &str) -> Message {
 }
 
 /// The stream of events, as one viewer reads it.
-struct Events(BufReader<TcpStream>);
+pub(crate) struct Events(BufReader<TcpStream>);
 
 impl Events {
     fn open(admin: SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(admin).unwrap();
+        let (events, head) = Self::open_at(admin, "/events HTTP/1.1");
+        let has = |field: &str| head.iter().any(|line| line.trim_end().eq_ignore_ascii_case(field));
+        assert!(has("X-Accel-Buffering: no"), "{head:?}");
+        assert!(
+            has("Content-Type: text/event-stream") && has("Cache-Control: no-store, no-transform"),
+            "{head:?}"
+        );
+        events
+    }
+
+    /// Opens the stream at a server, by target and version; returns the lines of its head too.
+    pub(crate) fn open_at(server: SocketAddr, at: &str) -> (Self, Vec<String>) {
+        let mut stream = TcpStream::connect(server).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        write!(stream, "GET /events HTTP/1.1\r\nHost: {admin}\r\n\r\n").unwrap();
+        write!(stream, "GET {at}\r\nHost: {server}\r\n\r\n").unwrap();
         let mut events = Self(BufReader::new(stream));
         let head = events.lines_to("\r\n");
         assert!(head[0].starts_with("HTTP/1.1 200"), "{head:?}");
-        let has = |field: &str| head.iter().any(|line| line.trim_end().eq_ignore_ascii_case(field));
-        assert!(has("Content-Type: text/event-stream") && has("Cache-Control: no-store"), "{head:?}");
-        events
+        (events, head)
     }
 
     fn lines_to(&mut self, last: &str) -> Vec<String> {
@@ -53,7 +63,7 @@ impl Events {
     }
 
     /// The next event's data.
-    fn next(&mut self) -> Value {
+    pub(crate) fn next(&mut self) -> Value {
         let lines = self.lines_to("\n");
         let data: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("data: ")).collect();
         assert_eq!(data.len(), 1, "{lines:?}");

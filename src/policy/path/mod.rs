@@ -2,13 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{php, wire::target::origin_form};
-
-/// The one spelling of the unlock path.
-pub const UNLOCK: &str = "/api/customer/unlock";
-
-/// The segments of the unlock path.
-const SEGMENTS: [&[u8]; 3] = [b"api", b"customer", b"unlock"];
+use crate::{operation::UNLOCK, php, wire::target::origin_form};
 
 /// What a target names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +25,7 @@ pub fn classify(target: &str) -> Class {
         Some((path, _)) => (path, true),
         None => (target, false),
     };
-    if path == UNLOCK {
+    if path == UNLOCK.path {
         Class::Unlock { query }
     } else if could_be_unlock(target.as_bytes()) {
         Class::Disguised
@@ -124,8 +118,8 @@ fn resolve<'a>(segments: &[&'a [u8]]) -> Vec<&'a [u8]> {
 
 fn holds_unlock(segments: &[&[u8]]) -> bool {
     segments
-        .windows(SEGMENTS.len())
-        .any(|window| window.iter().zip(SEGMENTS).all(|(a, b)| a.eq_ignore_ascii_case(b)))
+        .windows(UNLOCK.segments.len())
+        .any(|window| window.iter().zip(UNLOCK.segments).all(|(a, b)| a.eq_ignore_ascii_case(b.as_bytes())))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use super::*;
 
 #[test]
 fn one_spelling_is_the_unlock_path() {
-    for target in [UNLOCK, "http://n4n.example.com/api/customer/unlock"] {
+    for target in [UNLOCK.path, "http://n4n.example.com/api/customer/unlock"] {
         assert_eq!(classify(target), Class::Unlock { query: false }, "{target}");
     }
     for target in ["/api/customer/unlock?", "/api/customer/unlock?customer_id=1"] {

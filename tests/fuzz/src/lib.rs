@@ -5,6 +5,8 @@
 pub mod chunked;
 #[path = "../../../src/config/mod.rs"]
 pub mod config;
+#[path = "../../../src/operation.rs"]
+pub mod operation;
 #[path = "../../../src/php/mod.rs"]
 pub mod php;
 #[path = "../../../src/policy/mod.rs"]

@@ -12,10 +12,10 @@ use httparse::Status;
 use libfuzzer_sys::fuzz_target;
 use n4n_gateway_fuzz::{
     divisions, expand,
+    operation::UNLOCK,
     policy::{
         Caller, Head, OtherPaths, Policy, Route,
         framing::{self, BodyFraming, HeadScanner, MAX_FIELDS, MAX_HEAD, RawHead},
-        path,
     },
     policy_of,
     reason::Reason,
@@ -149,11 +149,16 @@ impl<'a> Fields<'a> {
     }
 
     fn make_an_unlock_call(&self, read: &RawHead<'_>, caller: &Caller, policy: &Policy) {
-        assert_eq!(read.method, "PATCH");
-        let before = read.target.strip_suffix("/api/customer/unlock").expect("the exact path");
+        assert_eq!(read.method, UNLOCK.method.as_str());
+        let before = read.target.strip_suffix(UNLOCK.path).expect("the exact path");
         let host = String::from_utf8_lossy(self.named("host")[0]);
-        let origins = ["".into(), format!("http://{host}"), format!("https://{host}")];
-        assert!(origins.iter().any(|origin| before.eq_ignore_ascii_case(origin)), "{before}");
+        let origins = [("http", "80"), ("https", "443")].into_iter().flat_map(|(scheme, port)| {
+            let ports = [format!(":{port}"), ":".into()];
+            let name = ports.iter().find_map(|port| host.strip_suffix(&**port)).unwrap_or(&host);
+            ["".into(), ports[0].clone(), ports[1].clone()].map(|port| format!("{scheme}://{name}{port}"))
+        });
+        let mut origins = origins.chain(["".into()]);
+        assert!(origins.any(|origin| before.eq_ignore_ascii_case(&origin)), "{before}");
         for name in METHOD_OVERRIDES {
             assert_eq!(self.folded(name), [&b""[..]; 0]);
         }
@@ -172,7 +177,7 @@ impl<'a> Fields<'a> {
             assert_eq!(self.folded(name), [&b""[..]; 0]);
         }
         let target = read.target.to_ascii_lowercase();
-        for (at, found) in target.match_indices(path::UNLOCK) {
+        for (at, found) in target.match_indices(UNLOCK.path) {
             let next = target.as_bytes().get(at + found.len());
             assert!(next.is_some_and(|next| !b"/\\?#;&=".contains(next)), "{target}");
         }

@@ -4,12 +4,12 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{DEADLINE, Lines, MessageReader, package_root, tool};
+use crate::harness::{DEADLINE, MessageReader, Process, package_root, server, tool};
 
 /// The value that a field is given, to be found again in a variable.
 pub(super) const VALUE: &str = "found-again";
@@ -55,7 +55,7 @@ impl Server {
         )
         .unwrap();
         let mut fpm = Process::start(
-            program("php-fpm")
+            server("php-fpm")
                 .args(["-n", "--allow-to-run-as-root", "--nodaemonize", "--fpm-config"])
                 .arg(at.join("fpm.conf")),
         );
@@ -77,7 +77,7 @@ impl Server {
         )
         .unwrap();
         let mut nginx =
-            Process::start(program("nginx").args(["-e", "stderr", "-c", "nginx.conf", "-p"]).arg(at));
+            Process::start(server("nginx").args(["-e", "stderr", "-c", "nginx.conf", "-p"]).arg(at));
         // It tells its version once it listens.
         nginx.stderr().wait_for("word of nginx", |lines| {
             lines.iter().any(|line| line.contains(": nginx/")).then_some(())
@@ -136,44 +136,4 @@ fn converse(mut stream: impl Read + Write, request: &[u8]) -> Option<Value> {
 
 fn script() -> PathBuf {
     package_root().join("tests/upstream/credentials.php")
-}
-
-/// A server's program. Debian keeps servers where not every user looks, and PHP's with its version in its name.
-fn program(name: &str) -> Command {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
-    let found = folders.filter_map(|folder| folder.read_dir().ok()).flatten().flatten().find(|entry| {
-        entry.file_name().to_str().and_then(|file| file.strip_prefix(name)).is_some_and(is_version)
-    });
-    let Some(found) = found else { panic!("there is no {name}: install it (tests/prepare does it)") };
-    Command::new(found.path())
-}
-
-fn is_version(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
-}
-
-/// A child process that ends, with its own children, when this value is dropped.
-struct Process {
-    child: Child,
-}
-
-impl Process {
-    fn start(command: &mut Command) -> Self {
-        let child =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        Self { child }
-    }
-
-    fn stderr(&mut self) -> Lines {
-        Lines::of(self.child.stderr.take().unwrap())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Told to end, a server ends its workers too; killed, it would leave them behind.
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        let _ = self.child.wait();
-    }
 }

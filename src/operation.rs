@@ -1,0 +1,89 @@
+//! The operation that the gateway protects: method, path, form and success, said here and nowhere else.
+
+use http::Method;
+
+/// What a call of one operation looks like, and what its success.
+#[derive(Debug)]
+pub struct Operation {
+    /// The one method.
+    pub method: Method,
+    /// The one spelling of its path.
+    pub path: &'static str,
+    /// The segments of that path.
+    pub segments: [&'static str; 3],
+    /// The media type of its body.
+    pub media_type: &'static str,
+    /// The parameters of which a body has one, by which a customer is looked up.
+    pub keys: [&'static str; 3],
+    /// The body of a 2xx answer, white space around it aside, that says the operation was carried out.
+    pub success: &'static str,
+}
+
+/// Parts of [`UNLOCK`] as literals, for texts that [`concat!`] puts together.
+macro_rules! unlock {
+    (method) => {
+        "PATCH"
+    };
+    (path) => {
+        "/api/customer/unlock"
+    };
+    (media_type) => {
+        "application/x-www-form-urlencoded"
+    };
+    (customer_id) => {
+        "customer_id"
+    };
+    (subscription_id) => {
+        "subscription_id"
+    };
+    (orderid) => {
+        "orderid"
+    };
+    (keys $joined:literal) => {
+        concat!(
+            "`",
+            $crate::operation::unlock!(customer_id),
+            "`, `",
+            $crate::operation::unlock!(subscription_id),
+            $joined,
+            $crate::operation::unlock!(orderid),
+            "`"
+        )
+    };
+    (keys and) => {
+        $crate::operation::unlock!(keys "` and `")
+    };
+    (keys or) => {
+        $crate::operation::unlock!(keys "` or `")
+    };
+}
+pub(crate) use unlock;
+
+/// Unlocks a customer.
+pub static UNLOCK: Operation = Operation {
+    method: Method::PATCH,
+    path: unlock!(path),
+    segments: ["api", "customer", "unlock"],
+    media_type: unlock!(media_type),
+    keys: [unlock!(customer_id), unlock!(subscription_id), unlock!(orderid)],
+    success: "true",
+};
+
+impl Operation {
+    /// Whether the body of a 2xx answer says that the operation was carried out.
+    pub fn is_success(&self, body: &[u8]) -> bool {
+        body.trim_ascii() == self.success.as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_parts_fit_together() {
+        assert_eq!(UNLOCK.method.as_str(), unlock!(method));
+        assert_eq!(format!("/{}", UNLOCK.segments.join("/")), UNLOCK.path);
+        assert_eq!(unlock!(keys and), "`customer_id`, `subscription_id` and `orderid`");
+    }
+}
