@@ -4,6 +4,7 @@ use super::*;
 use crate::wire::{
     Fields,
     fields::{FieldSpan, Span},
+    framing,
 };
 use futures_util::FutureExt as _;
 
@@ -82,12 +83,9 @@ impl order::Judged for OnPaper<'_> {
 
 #[test]
 fn every_rule_has_its_place_in_the_order() {
-    let mut call = OnPaper {
-        method: "PATCH",
-        target: UNLOCK.path,
-        fields: fields(&format!("{CREDENTIALS}{FORM}")),
-        judged: framing::RULES.to_vec(),
-    };
+    let lines = &format!("{CREDENTIALS}{FORM}");
+    let judged = framing::RULES.to_vec();
+    let mut call = OnPaper { method: "PATCH", target: UNLOCK.path, lines, fields: fields(lines), judged };
     let judgement = policy().judge(&mut call).now_or_never().unwrap().unwrap();
     call.judged.extend(order::AFTERWARDS.into_iter().filter(|&rule| judgement.asks(rule)));
     call.judged.dedup();
