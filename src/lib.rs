@@ -14,6 +14,7 @@
 //! [`operation`] is what all of this protects, [`gateway`] holds what requests share, [`admin`] shows it, [`explain`] judges a request offline, and
 //! [`demo`] runs it all before a [`stand_in`] of n4n.
 pub mod admin;
+pub mod alarm;
 pub mod audit;
 pub mod cli;
 pub mod config;

@@ -22,7 +22,7 @@ pub use units::HostPort;
 use crate::{
     policy::Policy,
     quota::{Quota, UnlistedQuota},
-    quota_store::Address,
+    quota_store::{Address, WhenRedisFails},
     tls::{Expiring, Trust},
 };
 
@@ -161,17 +161,6 @@ pub struct QuotaStore {
     pub redis: Address,
     /// What is done while it fails.
     pub when_redis_fails: WhenRedisFails,
-}
-
-/// What is done about quotas while Redis fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhenRedisFails {
-    /// They are counted in this process.
-    Local,
-    /// Whoever has one is refused.
-    Reject,
-    /// They are not counted.
-    Forward,
 }
 
 /// A user whom the operator knows by name.

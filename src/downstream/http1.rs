@@ -17,11 +17,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     Client, Progress,
-    alarm::Alarm,
     transport::{Lingering, Transport},
     write_budget::WriteBudget,
 };
 use crate::{
+    alarm::Alarm,
     reason::Reason,
     wire::{
         BodyFraming, HeadScanner, RequestHead,

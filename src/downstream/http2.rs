@@ -12,8 +12,9 @@ use bytes::Bytes;
 use h2::{Reason as ResetReason, RecvStream, SendStream, server::SendResponse};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 
-use super::{Client, HeadWriter, Progress, alarm::Alarm, http1::whole_body, write_budget::WriteBudget};
+use super::{Client, HeadWriter, Progress, http1::whole_body, write_budget::WriteBudget};
 use crate::{
+    alarm::Alarm,
     reason::Reason,
     wire::{RequestHead, answer::End, target::is_same_host},
 };

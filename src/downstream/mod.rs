@@ -1,6 +1,5 @@
 //! The client's side: its connections and streams, what comes in by them and what goes out.
 
-pub mod alarm;
 pub mod http1;
 pub mod http2;
 pub mod transport;
@@ -11,10 +10,10 @@ use std::{io, net::SocketAddr, time::Instant};
 use bytes::Bytes;
 
 use crate::{
+    alarm::Alarm,
     reason::Reason,
     wire::{answer::End, put_field},
 };
-use alarm::Alarm;
 
 /// How far an answer has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

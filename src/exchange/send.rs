@@ -6,7 +6,7 @@ use pingora::connectors::TransportConnector;
 
 use super::admit::Outgoing;
 use crate::{
-    downstream::alarm::Alarm,
+    alarm::Alarm,
     reason::Reason,
     request::Request,
     upstream::{

@@ -7,19 +7,18 @@
 
 mod account;
 mod address;
+mod fallback;
 mod line;
 mod store;
 
 use std::time::{Duration, Instant};
 
 pub use address::{Address, Unusable};
+pub use fallback::WhenRedisFails;
 pub use line::{ANSWER_WITHIN, Line};
 pub use store::Store;
 
-use crate::{
-    config::WhenRedisFails,
-    quota::{Balance, Exhausted, Ledger, Spend},
-};
+use crate::quota::{Balance, Exhausted, Ledger, Spend};
 
 /// When a call may come back that was refused because the accounts could not be asked.
 const COME_BACK: Duration = Duration::from_secs(1);

@@ -14,16 +14,10 @@ use crate::{
     config::HostPort,
     outcome::{Outcome, Record, UnlockResult},
     reason::Reason,
-    telemetry::reading::{Distribution, Reading},
+    telemetry::reading::{BUCKETS, Distribution, Reading},
     tls::Expiring,
     upstream::peer::Peer,
 };
-
-/// From a gateway that answers by itself in microseconds to a PHP that takes its time; seconds.
-pub(super) const BUCKETS: [f64; 17] = [
-    0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    10.0, 30.0,
-];
 
 /// Classes of status, by the first digit; `none` where nothing was answered.
 const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];

@@ -12,7 +12,7 @@ use pingora::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use crate::{
-    downstream::alarm::Alarm,
+    alarm::Alarm,
     wire::answer::{Answer, AnswerReader, BadAnswer},
 };
 

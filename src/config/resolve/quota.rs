@@ -6,9 +6,9 @@ use zeroize::Zeroizing;
 
 use super::{choice, count, period, seconds};
 use crate::{
-    config::{QuotaStore, WhenRedisFails, fault::Faults, table::Table, units::Period},
+    config::{QuotaStore, fault::Faults, table::Table, units::Period},
     quota::{Quota, UnlistedQuota},
-    quota_store::Address,
+    quota_store::{Address, WhenRedisFails},
 };
 
 /// The longest time in which a quota's burst may come back, so that its arithmetic stays exact.

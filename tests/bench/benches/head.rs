@@ -3,11 +3,10 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use http::{HeaderMap, HeaderValue};
-use n4n_gateway::policy::{
-    Credentials,
-    framing::{self, HeadScanner},
-    path,
+use bytes::Bytes;
+use n4n_gateway::{
+    policy::{Credentials, path},
+    wire::{HeadScanner, RequestHead},
 };
 
 const CALL: &str = "PATCH /api/customer/unlock HTTP/1.1\r\nHost: n4n.example.com\r\nUser-Agent: billing/2.1\r\n\
@@ -23,21 +22,15 @@ fn head(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(bytes.len() as u64));
         group.bench_function(format!("framing, {name}"), |bencher| {
             bencher.iter(|| {
-                let bytes = black_box(bytes.as_bytes());
-                let range = HeadScanner::default().scan(bytes).expect("a sound head").expect("a whole one");
-                let head = framing::read(&bytes[range], |_, _| {}).expect("sound framing");
-                black_box(head.body)
+                let bytes = Bytes::from_owner(black_box(bytes.to_string()));
+                let range = HeadScanner::default().scan(&bytes).expect("a sound head").expect("a whole one");
+                black_box(RequestHead::read(bytes.slice(range)).expect("sound framing"))
             });
         });
     }
     group.finish();
 
-    let mut fields = HeaderMap::new();
-    for line in CALL.split("\r\n").skip(1).filter(|line| !line.is_empty()) {
-        let (name, value) = line.split_once(": ").expect("a field");
-        let name = http::HeaderName::from_bytes(name.as_bytes()).expect("a name");
-        fields.append(name, HeaderValue::from_static(value));
-    }
+    let head = RequestHead::read(Bytes::from_static(CALL.as_bytes())).expect("sound framing");
     let mut group = criterion.benchmark_group("call");
     group.bench_function("path, exact", |bencher| {
         bencher.iter(|| path::classify(black_box("/api/customer/unlock")));
@@ -46,7 +39,7 @@ fn head(criterion: &mut Criterion) {
         bencher.iter(|| path::classify(black_box("/x/%2e%2e/%2561pi;v=1//customer/%75nlock?a=b&c=d")));
     });
     group.bench_function("credentials", |bencher| {
-        bencher.iter(|| Credentials::of(black_box(&fields), false).expect("both are there"));
+        bencher.iter(|| Credentials::of(black_box(head.fields()), false).expect("both are there"));
     });
     group.finish();
 }

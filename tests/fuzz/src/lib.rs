@@ -1,8 +1,6 @@
 //! The gateway's pure core, compiled without Pingora and whatever else is not fuzzed, and what the
 //! targets share.
 
-#[path = "../../../src/downstream/chunked.rs"]
-pub mod chunked;
 #[path = "../../../src/config/mod.rs"]
 pub mod config;
 #[path = "../../../src/operation.rs"]
@@ -17,6 +15,8 @@ pub mod quota_store;
 #[path = "../../../src/reason.rs"]
 pub mod reason;
 pub mod tls;
+#[path = "../../../src/wire/mod.rs"]
+pub mod wire;
 
 use std::{borrow::Cow, path::Path};
 
@@ -32,7 +32,7 @@ pub fn policy_of(more: &str) -> policy::Policy {
 ///
 /// It stops some way past the largest limit.
 pub fn expand(input: &[u8]) -> Cow<'_, [u8]> {
-    const MOST: usize = policy::framing::MAX_HEAD + 2048;
+    const MOST: usize = wire::MAX_HEAD + 2048;
     let runs = [(0xFE, 1024), (0xFD, 64)];
     if !input.iter().any(|&byte| runs.iter().any(|&(run, _)| byte == run)) {
         return Cow::Borrowed(input);

@@ -5,8 +5,8 @@ use http::HeaderName;
 use httparse::Status;
 use libfuzzer_sys::fuzz_target;
 use n4n_gateway_fuzz::{
-    chunked::{Broken, ChunkScanner},
     divisions, expand,
+    wire::chunked::{Broken, ChunkScanner},
 };
 
 /// The most digits of a size.

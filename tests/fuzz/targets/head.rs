@@ -7,18 +7,18 @@ use std::{
     sync::LazyLock,
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
 use httparse::Status;
 use libfuzzer_sys::fuzz_target;
 use n4n_gateway_fuzz::{
-    divisions, expand,
+    expand, divisions,
     operation::UNLOCK,
-    policy::{
-        Caller, Head, OtherPaths, Policy, Route,
-        framing::{self, BodyFraming, HeadScanner, MAX_FIELDS, MAX_HEAD, RawHead},
-    },
+    policy::{Caller, Head, OtherPaths, Policy, Route},
     policy_of,
     reason::Reason,
+    wire::{
+        BodyFraming, HeadScanner, MAX_FIELDS, MAX_HEAD, RequestHead, request::readable_request_line, target::is_same_host,
+    },
 };
 
 /// The default rules, and the most lenient.
@@ -42,14 +42,16 @@ fuzz_target!(|input: &[u8]| {
     }
     assert_eq!(scan(&bytes, 0..=bytes.len()), found, "byte by byte");
     let expected = head_in(&bytes);
-    let _ = framing::readable_request_line(&bytes);
+    let _ = readable_request_line(&bytes);
     if let Ok(Some(range)) = found {
         assert_eq!(Some(&range), expected.as_ref());
         assert!(range.len() <= MAX_HEAD);
         let head = &bytes[range];
-        let _ = framing::readable_request_line(head);
-        let mut fields = Fields::default();
-        if let Ok(read) = framing::read(head, |name, value| fields.0.push((name, value))) {
+        let _ = readable_request_line(head);
+        if let Ok(read) = RequestHead::read(Bytes::copy_from_slice(head)) {
+            let fields = Fields(
+                read.fields().iter().map(|(name, value)| (str::from_utf8(name).expect("a token"), value)).collect(),
+            );
             fields.are_clear_for(&read);
             fields.are_read_alike(&read, head);
             fields.are_judged(&read);
@@ -94,7 +96,7 @@ impl<'a> Fields<'a> {
         self.0.iter().filter(|(name, _)| fold(name) == variable).map(|&(_, value)| value).collect()
     }
 
-    fn are_clear_for(&self, read: &RawHead<'_>) {
+    fn are_clear_for(&self, read: &RequestHead) {
         assert!(self.0.len() <= MAX_FIELDS);
         assert_eq!(self.named("host").len(), 1);
         let (lengths, codings) = (self.folded("CONTENT_LENGTH"), self.folded("TRANSFER_ENCODING"));
@@ -114,23 +116,17 @@ impl<'a> Fields<'a> {
     }
 
     /// Another reader must find the same head in the same bytes.
-    fn are_read_alike(&self, read: &RawHead<'_>, head: &[u8]) {
+    fn are_read_alike(&self, read: &RequestHead, head: &[u8]) {
         let mut space = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut other = httparse::Request::new(&mut space);
         assert_eq!(other.parse(head), Ok(Status::Complete(head.len())));
-        assert_eq!((other.method, other.path), (Some(read.method), Some(read.target)));
+        assert_eq!((other.method, other.path), (Some(read.method()), Some(read.target())));
         let others: Vec<_> = other.headers.iter().map(|field| (field.name, field.value)).collect();
         assert_eq!(others, self.0);
     }
 
-    fn are_judged(&self, read: &RawHead<'_>) {
-        let mut fields = HeaderMap::new();
-        for &(name, value) in &self.0 {
-            let name = HeaderName::from_bytes(name.as_bytes()).expect("an accepted name is a field name");
-            let value = HeaderValue::from_bytes(value).expect("an accepted value is a field value");
-            fields.append(name, value);
-        }
-        let head = Head { method: read.method, target: read.target, fields: &fields };
+    fn are_judged(&self, read: &RequestHead) {
+        let head = Head::from(read);
         for policy in &*POLICIES {
             let Ok(client) = policy.judge_client(PEER, &head) else { continue };
             match policy.route(&head) {
@@ -148,9 +144,9 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn make_an_unlock_call(&self, read: &RawHead<'_>, caller: &Caller, policy: &Policy) {
-        assert_eq!(read.method, UNLOCK.method.as_str());
-        let before = read.target.strip_suffix(UNLOCK.path).expect("the exact path");
+    fn make_an_unlock_call(&self, read: &RequestHead, caller: &Caller, policy: &Policy) {
+        assert_eq!(read.method(), UNLOCK.method.as_str());
+        let before = read.target().strip_suffix(UNLOCK.path).expect("the exact path");
         let host = String::from_utf8_lossy(self.named("host")[0]);
         let origins = [("http", "80"), ("https", "443")].into_iter().flat_map(|(scheme, port)| {
             let ports = [format!(":{port}"), ":".into()];
@@ -162,7 +158,7 @@ impl<'a> Fields<'a> {
         for name in METHOD_OVERRIDES {
             assert_eq!(self.folded(name), [&b""[..]; 0]);
         }
-        assert_eq!(self.folded("API_KEY"), [caller.credentials.key.as_value().as_bytes()]);
+        assert_eq!(self.folded("API_KEY"), [caller.credentials.key.as_bytes()]);
         assert_eq!(self.folded("API_USERNAME"), [caller.credentials.username.as_str().as_bytes()]);
         assert_eq!(self.named("content-type").len(), 1);
         if let BodyFraming::Length(length) = read.body {
@@ -170,13 +166,13 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn leave_the_unlock_path_alone(&self, read: &RawHead<'_>, policy: &Policy) {
+    fn leave_the_unlock_path_alone(&self, read: &RequestHead, policy: &Policy) {
         assert_eq!(policy.other_paths, OtherPaths::Forward);
-        assert_ne!(read.method, "CONNECT");
+        assert_ne!(read.method(), "CONNECT");
         for name in METHOD_OVERRIDES.into_iter().chain(["X_ORIGINAL_URL", "X_REWRITE_URL"]) {
             assert_eq!(self.folded(name), [&b""[..]; 0]);
         }
-        let target = read.target.to_ascii_lowercase();
+        let target = read.target().to_ascii_lowercase();
         for (at, found) in target.match_indices(UNLOCK.path) {
             let next = target.as_bytes().get(at + found.len());
             assert!(next.is_some_and(|next| !b"/\\?#;&=".contains(next)), "{target}");
