@@ -11,16 +11,20 @@
 
 mod chain;
 mod earlier;
+mod file;
 mod hold;
+mod queue;
 mod record;
 mod tail;
 mod trail;
 mod verify;
+mod writer;
 
 use std::{net::IpAddr, time::SystemTime};
 
 pub use chain::Digest;
-pub use trail::Trail;
+pub use queue::Unwritable;
+pub use trail::{Recording, Trail};
 pub use verify::{Broken, Fault, Verified, run_verify, verify};
 
 use crate::{

@@ -33,6 +33,8 @@ use pingora::{
     },
 };
 
+use crate::audit::Recording;
+
 /// The body of a request that is forwarded.
 #[derive(Debug)]
 pub enum Body {
@@ -53,6 +55,7 @@ struct State {
     answer_due: Option<Instant>,
     is_overdue: bool,
     is_last: bool,
+    recording: Option<Recording>,
     problem: Option<Problem>,
 }
 
@@ -112,6 +115,11 @@ impl Home {
     /// Ends the connection with this answer.
     pub fn say_goodbye(&self) {
         self.state().is_last = true;
+    }
+
+    /// Holds back what is left of an answer until what it says is recorded.
+    pub fn hold_back(&self, recording: Recording) {
+        self.state().recording = Some(recording);
     }
 
     /// Leaves an answer of the gateway's own, for where none was begun.
@@ -194,6 +202,11 @@ impl Session {
     async fn write_task(&mut self, task: HttpTask) -> io::Result<()> {
         let is_last = self.home.state().is_last;
         let is_end = task.is_end();
+        let recording = self.home.state().recording.take();
+        if let Some(recording) = recording {
+            // An answer is passed on also where its record has to come later.
+            let _ = recording.written().await;
+        }
         let (connection, reply) = self.inside();
         match task {
             HttpTask::Header(head, _) => {

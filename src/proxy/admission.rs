@@ -45,6 +45,19 @@ impl Admission {
         connection: &mut Connection,
         request: &mut Request,
     ) -> Result<Admitted, Reason> {
+        let admitted = self.judge_all(connection, request).await;
+        if let Err(reason) = admitted {
+            // There is an intent where the trail had to be tried first.
+            request.conclude_failed(reason).await;
+        }
+        admitted
+    }
+
+    async fn judge_all(
+        &self,
+        connection: &mut Connection,
+        request: &mut Request,
+    ) -> Result<Admitted, Reason> {
         let live = request.live.clone();
         let policy = &live.settings.policy;
         request.client = policy.judge_client(request.client, &request.head.view())?;
@@ -70,6 +83,13 @@ impl Admission {
         if in_flight.is_over(live.settings.listen.max_in_flight) {
             request.tolerate(Reason::Overloaded)?;
         }
+        let lookup = call.as_ref().map(|call| &call.lookup);
+        let is_tried = route == Route::Unlock && request.doubts_trail();
+        if is_tried {
+            // While it cannot be written no quota is to be spent. Nothing but an intent shows whether it can: on a
+            // full disk there may be room for nothing, or for less than that.
+            request.intend(lookup).await.or_else(|reason| request.tolerate(reason))?;
+        }
         let turns = live.peers.turns();
         if turns.is_empty() {
             return Err(Reason::UpstreamUnavailable);
@@ -77,9 +97,9 @@ impl Admission {
         if let Some(call) = &call {
             request.spend(call, &self.line).await.or_else(|reason| request.tolerate(reason))?;
         }
-        if route == Route::Unlock {
-            let lookup = call.as_ref().map(|call| &call.lookup);
-            request.intend(lookup).or_else(|reason| request.tolerate(reason))?;
+        if route == Route::Unlock && !is_tried {
+            // After the quota, so that a flood of calls over it leaves nothing in the trail.
+            request.intend(lookup).await.or_else(|reason| request.tolerate(reason))?;
         }
         let call = call.filter(|_| request.observed.is_none());
         let body = match (route, &call) {

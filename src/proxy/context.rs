@@ -11,7 +11,7 @@ use pingora::{Error, ErrorType};
 
 use super::reading::AnswerReader;
 use crate::{
-    audit::{self, Answer, Intent},
+    audit::{self, Answer, Intent, Recording},
     config::Upstream,
     downstream::{connection::Connection, reply::CONTINUE, session::Home},
     gateway::{Gateway, Live},
@@ -204,8 +204,13 @@ impl Request {
         }
     }
 
+    /// Whether the audit trail is to be tried before the quota is asked.
+    pub(super) fn doubts_trail(&self) -> bool {
+        self.live.trail.as_ref().is_some_and(|trail| trail.is_doubtful())
+    }
+
     /// Puts into the audit trail what is about to be forwarded.
-    pub(super) fn intend(&mut self, lookup: Option<&Lookup>) -> Result<(), Reason> {
+    pub(super) async fn intend(&mut self, lookup: Option<&Lookup>) -> Result<(), Reason> {
         let Some(trail) = &self.live.trail else {
             return Ok(());
         };
@@ -217,35 +222,32 @@ impl Request {
             lookup: lookup.map(|lookup| lookup.key),
             value: lookup.map(|lookup| lookup.value.as_str()),
         };
-        match trail.intent(&intent) {
-            Ok(()) => {
-                self.is_intended = true;
-                Ok(())
-            }
-            Err(_) => {
-                self.gateway.metrics.audit_errors.inc();
-                Err(Reason::AuditUnavailable)
-            }
-        }
+        trail.intent(&intent).await.map_err(|_| Reason::AuditUnavailable)?;
+        self.is_intended = true;
+        Ok(())
     }
 
     /// Puts into the audit trail what became of what it has an intent of; once.
-    pub(super) fn conclude(&mut self, answer: Answer, reason: Option<Reason>) {
-        let Some(trail) = self.live.trail.as_ref().filter(|_| self.is_intended) else {
-            return;
-        };
+    fn conclude(&mut self, answer: Answer, reason: Option<Reason>) -> Option<Recording> {
+        let trail = self.live.trail.as_ref().filter(|_| self.is_intended)?;
         self.is_intended = false;
         let outcome = audit::Outcome { time: SystemTime::now(), request_id: self.id, answer, reason };
-        if trail.outcome(&outcome).is_err() {
-            self.gateway.metrics.audit_errors.inc();
+        Some(trail.begin_outcome(&outcome))
+    }
+
+    /// Concludes without an answer from n4n, and waits until that is recorded.
+    pub(super) async fn conclude_failed(&mut self, reason: Reason) {
+        if let Some(recording) = self.conclude(Answer::Unknown, Some(reason)) {
+            // Counted and told by the trail, which tries again; the answer goes out all the same.
+            let _ = recording.written().await;
         }
     }
 
-    /// Concludes with what n4n has answered, its answer having been seen whole.
+    /// Concludes with what n4n has answered, its answer having been seen whole; that goes on once it is recorded.
     pub(super) fn conclude_answered(&mut self) {
         let answer = self.passage.as_ref().and_then(|passage| passage.answer.as_ref());
-        if let Some(answer) = answer.map(AnswerReader::seen) {
-            self.conclude(answer, None);
+        if let Some(recording) = answer.map(AnswerReader::seen).and_then(|seen| self.conclude(seen, None)) {
+            self.home.hold_back(recording);
         }
     }
 
@@ -283,7 +285,7 @@ impl Request {
 /// However a request ends, a forwarded one leaves its outcome in the audit trail.
 impl Drop for Request {
     fn drop(&mut self) {
-        self.conclude(Answer::Unknown, None);
+        drop(self.conclude(Answer::Unknown, None));
     }
 }
 

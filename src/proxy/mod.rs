@@ -22,7 +22,6 @@ pub use admission::{Admission, Admitted};
 pub use context::{Arrival, Request};
 
 use crate::{
-    audit::Answer,
     downstream::{chunked::Broken, session::Problem},
     outcome::Outcome,
     reason::Reason,
@@ -230,7 +229,7 @@ impl ProxyHttp for Callbacks {
             "a call failed"
         );
         request.state = State::Failed(reason);
-        request.conclude(Answer::Unknown, Some(reason));
+        request.conclude_failed(reason).await;
         if session.response_written().is_none() {
             // A streamed body may have been left half read.
             let persists = request.head.persists

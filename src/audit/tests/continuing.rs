@@ -177,7 +177,7 @@ fn a_trail_that_begins_empty_goes_on_from_the_newest_rotated_file() {
             ] {
                 fs::write(scratch.path(name), content).unwrap();
             }
-            let stranger = Trail::open(&scratch.path("audit.jsonl2")).unwrap();
+            let stranger = Opened::at(&scratch.path("audit.jsonl2")).unwrap();
             record_a_call(&stranger);
             if is_created {
                 fs::write(&scratch.trail, "").unwrap();

@@ -28,7 +28,8 @@ fn what_cannot_hold_a_trail_is_refused_at_the_start() {
         ("a folder", scratch.folder.path().to_owned(), ErrorKind::IsADirectory),
         ("a folder that is not there", scratch.path("none/audit.jsonl"), ErrorKind::NotFound),
     ] {
-        assert_eq!(Trail::open(&path).unwrap_err().kind(), want, "{case}");
+        let error = Trail::open(&path, errors()).unwrap_err();
+        assert_eq!(error.kind(), want, "{case}: {error}");
     }
 }
 
