@@ -129,7 +129,7 @@ impl Writer {
         self.file.sync()?;
         match self.owed.len() {
             0 => Ok(()),
-            owed => Err(io::Error::other(format!("the outcomes of {owed} calls cannot be written"))),
+            owed => Err(io::Error::other(format!("calls whose outcome cannot be written: {owed}"))),
         }
     }
 }

@@ -47,6 +47,44 @@ fn a_lock_that_is_never_given_back_is_an_error() {
     assert_eq!(whole(&[&scratch.trail]), 2);
 }
 
+#[test]
+fn an_intent_whose_caller_has_gone_is_not_written_or_is_followed_by_an_outcome_that_says_so() {
+    let scratch = Scratch::new();
+    let trail = scratch.open();
+    let frozen = fs::File::open(&scratch.trail).unwrap();
+    frozen.lock().unwrap();
+    let (taken, waiting) = (an_intent(), an_intent());
+    trail.runtime.block_on(async {
+        let gone = async {
+            tokio::join!(trail.trail.intent(&taken), async {
+                // The writer has had the first for a while when the second comes.
+                while !trail.trail.is_doubtful() {
+                    tokio::task::yield_now().await;
+                }
+                trail.trail.intent(&waiting).await
+            })
+        };
+        tokio::pin!(gone);
+        while !trail.trail.is_doubtful() {
+            tokio::select! {
+                biased;
+                _ = &mut gone => panic!("nothing can be written"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    });
+    frozen.unlock().unwrap();
+    record_a_call(&trail);
+    trail.trail.flush().unwrap();
+    let verified = verify(std::slice::from_ref(&scratch.trail)).unwrap();
+    assert_eq!(verified.orphaned_intents, 0, "an intent stands for a call that may have been forwarded");
+    let written = fs::read_to_string(&scratch.trail).unwrap();
+    assert!(!written.contains(&waiting.request_id.to_string()), "nobody waited for it any more");
+    let of_taken: Vec<_> =
+        written.lines().filter(|line| line.contains(&taken.request_id.to_string())).collect();
+    assert!(of_taken.is_empty() || of_taken[1].contains(r#""result":"unknown","code":"audit_unavailable""#));
+}
+
 /// Set in the process whose files may not grow beyond it, in bytes.
 const LIMIT: &str = "N4N_GATEWAY_TEST_FILE_SIZE_LIMIT";
 
