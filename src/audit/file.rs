@@ -23,6 +23,7 @@ use super::{
 pub(super) struct TrailFile {
     path: PathBuf,
     file: Arc<File>,
+    id: FileId,
     /// Where the file's last record known here ends.
     end: u64,
     /// That record; one in an earlier file, where this one is empty.
@@ -33,6 +34,9 @@ pub(super) struct TrailFile {
     /// Whether the file was moved away and no other could be created in its place.
     is_stranded: bool,
 }
+
+/// What tells a file from all others, whatever it is called: its device and its number there.
+type FileId = (u64, u64);
 
 /// How long rotation may take from moving the file away to creating the next one.
 const ROTATION: Duration = Duration::from_millis(20);
@@ -53,9 +57,11 @@ impl TrailFile {
     }
 
     fn settled(path: &Path) -> io::Result<Self> {
+        let file = open(path)?;
         let mut file = Self {
             path: path.to_owned(),
-            file: open(path)?,
+            id: id(&file.metadata()?),
+            file,
             end: 0,
             last: Digest::START,
             lines: Vec::new(),
@@ -126,25 +132,25 @@ impl TrailFile {
     fn settle(&mut self, absence: Absence, patience: Patience) -> io::Result<Hold> {
         loop {
             let hold = Hold::take(&self.file, patience)?;
-            let here = self.file.metadata()?;
-            if here.len() != self.end {
-                self.catch_up(here.len())?;
-            }
-            // A file without a name was deleted, not rotated.
-            let is_kept = here.nlink() > 0 && absence == Absence::Wait;
             let mut there = find(&self.path)?;
-            if there.is_none() && is_kept && !self.is_stranded {
+            // A file without a name was deleted, not rotated.
+            let is_kept = there.is_none()
+                && absence == Absence::Wait
+                && self.file.metadata().is_ok_and(|here| here.nlink() > 0);
+            if is_kept && !self.is_stranded {
                 thread::sleep(ROTATION);
                 there = find(&self.path)?;
             }
-            if there.as_ref().is_some_and(|there| is_same(&here, there)) {
+            if let Some(there) = there.as_ref().filter(|there| id(there) == self.id) {
+                self.catch_up(there.len())?;
                 self.is_stranded = false;
                 return Ok(hold);
             }
+            self.catch_up(self.file.metadata()?.len())?;
             let file = match open(&self.path) {
                 Ok(file) => file,
                 // The file was moved away, and there is none to go over to, for anybody.
-                Err(error) if there.is_none() && is_kept => {
+                Err(error) if is_kept && there.is_none() => {
                     if !std::mem::replace(&mut self.is_stranded, true) {
                         let trail = self.path.display();
                         tracing::error!(%trail, %error, "the audit trail goes on in the file that was moved away");
@@ -156,14 +162,18 @@ impl TrailFile {
             drop(hold);
             // There may have been others in between, if this process had nothing to write meanwhile.
             self.last = earlier::last_since(self.last, &self.path)?;
+            self.id = id(&file.metadata()?);
             self.file = file;
             self.end = 0;
             self.is_stranded = false;
         }
     }
 
-    /// Learns the last record of a file that has changed.
+    /// Learns the last record of the file, which is so long now, where others have written to it.
     fn catch_up(&mut self, length: u64) -> io::Result<()> {
+        if length == self.end {
+            return Ok(());
+        }
         let found = tail::read(&self.file, length)?;
         if found.at < length {
             tail::set_aside(&self.file, found.at, &self.path)?;
@@ -230,6 +240,6 @@ fn find(path: &Path) -> io::Result<Option<Metadata>> {
     }
 }
 
-fn is_same(one: &Metadata, other: &Metadata) -> bool {
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
+fn id(file: &Metadata) -> FileId {
+    (file.dev(), file.ino())
 }

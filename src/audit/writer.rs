@@ -55,6 +55,9 @@ impl Writer {
             self.append(group);
         }
         self.append(Vec::new());
+        if let Err(error) = self.complete() {
+            tracing::error!(trail = %self.file.path().display(), %error, "the audit trail ends without");
+        }
     }
 
     /// Appends what is owed and a group in one write, and tells those who wait.
@@ -127,6 +130,11 @@ impl Writer {
         // What was owed to those that gave up has not been tried yet.
         self.append(Vec::new());
         self.file.sync()?;
+        self.complete()
+    }
+
+    /// Whether all that is due has been written.
+    fn complete(&self) -> io::Result<()> {
         match self.owed.len() {
             0 => Ok(()),
             owed => Err(io::Error::other(format!("calls whose outcome cannot be written: {owed}"))),
