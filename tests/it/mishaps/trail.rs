@@ -163,7 +163,7 @@ fn a_neighbour_stopped_with_the_lock_holds_up_no_refusal_and_the_trail_recovers_
         (answer, refused.into_iter().filter(|refused| *refused < at).count())
     });
     assert_eq!((answer.status(), answer.code().as_str()), (503, "audit_unavailable"));
-    assert!(refused_meanwhile >= 3, "{refused_meanwhile} refusals while one call waited for the trail");
+    assert!(refused_meanwhile >= 2, "{refused_meanwhile} refusals while one call waited for the trail");
     for _ in 0..20 {
         assert_eq!(wire.call(&Call::unlock()).code(), "audit_unavailable");
     }
