@@ -97,7 +97,10 @@ impl Gateway {
     pub fn open(settings: Settings) -> Result<Self, OpenError> {
         let metrics = Metrics::new();
         let (quota_store, _) = watch::channel(store_of(&settings));
-        let live = ArcSwap::from_pointee(Live::open(settings, None, &metrics)?);
+        let audit = settings.log.audit.as_deref();
+        let trail = audit.map(|file| Trail::open(file, metrics.audit_errors.clone())).transpose();
+        let trail = trail.map_err(OpenError::Trail)?.map(Arc::new);
+        let live = ArcSwap::from_pointee(Live::open(settings, trail, None, &metrics)?);
         Ok(Self {
             live,
             metrics,
@@ -146,8 +149,10 @@ impl Gateway {
     ///
     /// # Errors
     /// Those of opening the log files; then nothing has changed.
-    pub fn reload(&self, settings: Settings) -> Result<(), OpenError> {
-        let live = Live::open(settings, Some(&self.live()), &self.metrics)?;
+    pub async fn reload(&self, settings: Settings) -> Result<(), OpenError> {
+        let previous = self.live();
+        let trail = self.trail(&settings, &previous).await.map_err(OpenError::Trail)?;
+        let live = Live::open(settings, trail, Some(&previous), &self.metrics)?;
         self.quota_store.send_if_modified(|store| {
             let named = live.settings.quota_store.as_ref().map(|store| &store.redis);
             let is_other = named != store.as_ref().map(|store| store.address());
@@ -159,6 +164,18 @@ impl Gateway {
         self.live.store(Arc::new(live));
         self.reloaded.notify_waiters();
         Ok(())
+    }
+
+    /// The trail that these settings name, opened anew; whatever holds it up holds up nothing else.
+    async fn trail(&self, settings: &Settings, previous: &Live) -> io::Result<Option<Arc<Trail>>> {
+        let Some(file) = &settings.log.audit else { return Ok(None) };
+        match previous.trail.as_ref().filter(|_| previous.settings.log.audit.as_ref() == Some(file)) {
+            Some(trail) => {
+                trail.reopen().await?;
+                Ok(Some(trail.clone()))
+            }
+            None => Trail::open_aside(file, self.metrics.audit_errors.clone()).await.map(Arc::new).map(Some),
+        }
     }
 
     /// Brings the gauges up to date that are read off rather than counted along.
@@ -188,21 +205,13 @@ fn store_of(settings: &Settings) -> Option<Arc<Store>> {
 }
 
 impl Live {
-    fn open(settings: Settings, previous: Option<&Self>, metrics: &Metrics) -> Result<Self, OpenError> {
+    fn open(
+        settings: Settings,
+        trail: Option<Arc<Trail>>,
+        previous: Option<&Self>,
+        metrics: &Metrics,
+    ) -> Result<Self, OpenError> {
         let log = &settings.log;
-        let trail = match previous.filter(|previous| previous.settings.log.audit == log.audit) {
-            Some(previous) => {
-                previous.trail.as_ref().map_or(Ok(()), |trail| trail.reopen()).map_err(OpenError::Trail)?;
-                previous.trail.clone()
-            }
-            None => log
-                .audit
-                .as_ref()
-                .map(|file| Trail::open(file))
-                .transpose()
-                .map_err(OpenError::Trail)?
-                .map(Arc::new),
-        };
         let access_log = match previous.filter(|previous| previous.settings.log.access == log.access) {
             Some(previous) => {
                 let log = previous.access_log.clone();

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -31,7 +30,8 @@ impl Digest {
         Some(Self(bytes))
     }
 
-    fn encode(self, buffer: &mut [u8; 64]) -> &str {
+    /// Its 64 digits, written into `buffer`.
+    pub(super) fn encode(self, buffer: &mut [u8; 64]) -> &str {
         for (pair, byte) in buffer.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
             *pair = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
         }
@@ -56,11 +56,5 @@ impl fmt::Display for Digest {
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for Digest {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.encode(&mut [0; 64]))
     }
 }

@@ -5,14 +5,14 @@ use std::{
     io,
     sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How often a lock that another process has is asked for at once: it is held for microseconds.
 const SPINS: u32 = 64;
-/// How often it is asked for after that. A process that was stopped while it had the lock must not stop
-/// this one too, so that after a second or so there is an error instead.
-const NAPS: u32 = 6_000;
+/// How long it is asked for after that. A process that was stopped while it had the lock must not stop this
+/// one too.
+const LOCK_WITHIN: Duration = Duration::from_secs(1);
 const NAP: Duration = Duration::from_micros(100);
 
 /// How long to ask for a lock.
@@ -20,7 +20,7 @@ const NAP: Duration = Duration::from_micros(100);
 pub(super) enum Patience {
     /// As long as a process that is well can have it.
     Full,
-    /// A moment: the time before it was in vain, and callers are queueing.
+    /// A moment: the time before it was in vain, and calls are waiting.
     Short,
 }
 
@@ -34,13 +34,18 @@ impl Hold {
     /// # Errors
     /// `TimedOut` when another process does not give it back, and those of locking.
     pub(super) fn take(file: &Arc<File>, patience: Patience) -> io::Result<Self> {
-        let naps = if patience == Patience::Full { NAPS } else { 0 };
-        for attempt in 0..SPINS + naps {
+        let begun = Instant::now();
+        for attempt in 0_u32.. {
             match file.try_lock() {
                 Ok(()) => return Ok(Self(file.clone())),
                 Err(TryLockError::Error(error)) => return Err(error),
                 Err(TryLockError::WouldBlock) if attempt < SPINS => thread::yield_now(),
-                Err(TryLockError::WouldBlock) => thread::sleep(NAP),
+                Err(TryLockError::WouldBlock) => {
+                    if patience == Patience::Short || begun.elapsed() > LOCK_WITHIN {
+                        break;
+                    }
+                    thread::sleep(NAP);
+                }
             }
         }
         Err(io::Error::new(io::ErrorKind::TimedOut, "another process keeps the audit trail locked"))

@@ -5,22 +5,29 @@
 //! several processes, so that [`verify`](verify()) finds whatever was changed or taken out later; the hash
 //! of the last line, kept elsewhere, proves the end.
 //!
+//! One thread writes a trail, so that whatever holds up its file, a full disk or another process that keeps the
+//! lock, holds up nothing but the calls that need a record, and those not for long.
+//!
 //! A record is handed to the operating system, so it outlives the process however that ends. It is not
 //! forced to the disk: that would cost every call milliseconds, to guard against the loss of the whole
 //! machine's last moments alone.
 
 mod chain;
 mod earlier;
+mod file;
 mod hold;
+mod queue;
 mod record;
 mod tail;
 mod trail;
 mod verify;
+mod writer;
 
 use std::{net::IpAddr, time::SystemTime};
 
 pub use chain::Digest;
-pub use trail::Trail;
+pub use queue::Unwritable;
+pub use trail::{Recording, Trail};
 pub use verify::{Broken, Fault, Verified, run_verify, verify};
 
 use crate::{

@@ -1,6 +1,6 @@
 //! One record as a line of JSON.
 
-use std::net::IpAddr;
+use std::{io, net::IpAddr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -33,9 +33,12 @@ pub(super) struct Line<'a> {
     result: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
-    /// The line before.
-    pub(super) prev: Digest,
 }
+
+/// What stands between a record's text and the digest of the line before it.
+const PREV: &[u8] = b",\"prev\":\"";
+/// What stands behind that digest, without the line break.
+pub(super) const END: &[u8] = b"\"}";
 
 impl<'a> Line<'a> {
     /// An intent; `id` lends the text of its request id a place.
@@ -51,7 +54,6 @@ impl<'a> Line<'a> {
             status: None,
             result: None,
             code: None,
-            prev: Digest::START,
         }
     }
 
@@ -72,8 +74,18 @@ impl<'a> Line<'a> {
             status,
             result: Some(result),
             code: outcome.reason.map(|reason| reason.code()),
-            prev: Digest::START,
         }
+    }
+
+    /// Its line as far as it is known before the chain: the digest of the line before goes behind it, then
+    /// [`END`].
+    pub(super) fn text(&self) -> io::Result<Vec<u8>> {
+        let mut text = Vec::with_capacity(384);
+        serde_json::to_writer(&mut text, self)?;
+        // The object's closing brace.
+        text.pop();
+        text.extend_from_slice(PREV);
+        Ok(text)
     }
 }
 

@@ -1,92 +1,112 @@
-//! Appending to a trail.
+//! Handing records to a trail's writer, and waiting for it.
 
 use std::{
-    fs::{self, File, Metadata, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    io,
+    path::Path,
+    sync::{Arc, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use prometheus::IntCounter;
+use tokio::{sync::oneshot, time::timeout};
+
 use super::{
-    Digest, Intent, Outcome, earlier,
-    hold::{Hold, Patience},
+    Answer, Intent, Outcome,
+    file::TrailFile,
+    queue::{APPEND_WITHIN, Entry, Kind, Order, Queue, Unwritable},
     record::Line,
-    tail,
+    writer::Writer,
 };
+use crate::{outcome::RequestId, reason::Reason};
+
+/// How long a file may take to be opened, or opened anew, while the gateway serves.
+const OPEN_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long the last records may take when the process ends.
+const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
 /// An audit trail, open for appending; processes may share its file.
 ///
-/// An error means that the record was not written and has left no trace in the file. Each record is tried
-/// anew, so that the trail works again once its cause is gone.
+/// One thread writes it. Whoever records something waits for that thread's word, never for the file, and never
+/// longer than two seconds. The thread takes all that waits, and appends it in one write under the file's lock.
+///
+/// An intent that cannot be written leaves no trace in the file, and one whose caller had gone by then is
+/// followed by an outcome that says so. Outcomes that cannot be written are kept and written once they can be.
+/// Each record is tried anew, so that the trail works again once what was wrong with it is mended.
 #[derive(Debug)]
-pub struct Trail(Mutex<Writer>);
-
-#[derive(Debug)]
-struct Writer {
-    path: PathBuf,
-    file: Arc<File>,
-    /// Where the file's last record known here ends.
-    end: u64,
-    /// That record; one in an earlier file, where this one is empty.
-    last: Digest,
-    /// The line that is being written, kept for its memory.
-    line: Vec<u8>,
-    torn: u64,
-    is_failing: bool,
-}
-
-/// How long rotation may take from moving the file away to creating the next one.
-const ROTATION: Duration = Duration::from_millis(20);
-
-/// Whether to wait when there is no file at the trail's path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Absence {
-    /// Rotation may be about to create it, and would move away one that it did not expect.
-    Wait,
-    /// Begin it at once.
-    Begin,
+pub struct Trail {
+    queue: Arc<Queue>,
+    errors: IntCounter,
 }
 
 impl Trail {
-    /// Opens the trail, creating its file where there is none.
+    /// Opens the trail, creating its file where there is none, and starts its writer. Records that cannot be
+    /// written when they are due are counted in `errors`.
     ///
     /// # Errors
-    /// Those of opening, locking and reading it, and of putting a torn record aside.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let mut writer = Writer {
-            path: path.to_owned(),
-            file: open(path)?,
-            end: 0,
-            last: Digest::START,
-            line: Vec::new(),
-            torn: 0,
-            is_failing: false,
-        };
-        drop(writer.settle(Absence::Begin)?);
-        if writer.end == 0 {
-            // Whoever begins the file meanwhile is noticed with the first record.
-            writer.last = earlier::last(path)?.unwrap_or(Digest::START);
-        }
-        Ok(Self(Mutex::new(writer)))
+    /// Those of opening, locking and reading it, and of putting a torn record aside; what is no regular file.
+    pub fn open(path: &Path, errors: IntCounter) -> io::Result<Self> {
+        let queue = Arc::new(Queue::default());
+        let file = TrailFile::open(path)?;
+        queue.set_torn(file.torn());
+        let writer = Writer::new(file, queue.clone(), errors.clone());
+        thread::Builder::new().name("audit-trail".into()).spawn(move || writer.run())?;
+        Ok(Self { queue, errors })
+    }
+
+    /// Opens the trail while others go on: on a thread of its own, and within so long.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open), and `TimedOut`.
+    pub async fn open_aside(path: &Path, errors: IntCounter) -> io::Result<Self> {
+        let (reply, opened) = oneshot::channel();
+        let path = path.to_owned();
+        let open = move || drop(reply.send(Self::open(&path, errors)));
+        thread::Builder::new().name("audit-open".into()).spawn(open)?;
+        answered(opened).await
     }
 
     /// Records what is about to be forwarded.
     ///
     /// # Errors
     /// It is not recorded, and must not be forwarded.
-    pub fn intent(&self, intent: &Intent<'_>) -> io::Result<()> {
-        self.append(Line::intent(intent, &mut [0; 36]))
+    pub async fn intent(&self, intent: &Intent<'_>) -> Result<(), Unwritable> {
+        let recorded = async {
+            let text = Line::intent(intent, &mut [0; 36]).text()?;
+            let (reply, answer) = oneshot::channel();
+            let request_id = intent.request_id;
+            self.queue.push_intent(Entry { request_id, text, kind: Kind::Intent(reply) })?;
+            Awaited { answer, request_id, queue: &self.queue }.answer().await
+        };
+        recorded.await.inspect_err(|_| self.errors.inc())
     }
 
     /// Records what became of it.
     ///
     /// # Errors
-    /// It is not recorded.
-    pub fn outcome(&self, outcome: &Outcome) -> io::Result<()> {
-        self.append(Line::outcome(outcome, &mut [0; 36]))
+    /// It is not recorded yet; it will be as soon as it can be.
+    pub async fn outcome(&self, outcome: &Outcome) -> Result<(), Unwritable> {
+        self.begin_outcome(outcome).written().await
+    }
+
+    /// Begins to record what became of it, which is done whether that is waited for or not.
+    pub fn begin_outcome(&self, outcome: &Outcome) -> Recording {
+        let (reply, answer) = oneshot::channel();
+        push_outcome(&self.queue, outcome, Some(reply));
+        Recording(answer)
+    }
+
+    /// Records what became of it, for those that cannot wait.
+    pub fn outcome_later(&self, outcome: &Outcome) {
+        push_outcome(&self.queue, outcome, None);
+    }
+
+    /// Whether the trail is known not to be writable, or takes so long that it may not be.
+    ///
+    /// It stays so until a record has been written.
+    pub fn is_doubtful(&self) -> bool {
+        self.queue.is_doubtful()
     }
 
     /// Goes over to the file that is at the path now, beginning it where there is none; the chain goes on.
@@ -95,132 +115,109 @@ impl Trail {
     /// one is done with.
     ///
     /// # Errors
-    /// Those of opening it, and of reading the files before it.
-    pub fn reopen(&self) -> io::Result<()> {
-        self.lock().settle(Absence::Begin).map(drop)
+    /// Those of opening it, and of reading the files before it, and `TimedOut`.
+    pub async fn reopen(&self) -> io::Result<()> {
+        let (reply, reopened) = oneshot::channel();
+        self.queue.push(Order::Reopen(reply));
+        answered(reopened).await
     }
 
     /// How many torn records were found and put aside since it was opened.
     pub fn torn(&self) -> u64 {
-        self.lock().torn
+        self.queue.torn()
     }
 
-    /// Forces what was recorded to the disk.
+    /// Writes what waits and forces all that was recorded to the disk, within two seconds.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// Those of the disk, `TimedOut`, and outcomes that still cannot be written.
     pub fn flush(&self) -> io::Result<()> {
-        let file = self.lock().file.clone();
-        file.sync_data()
-    }
-
-    fn append(&self, line: Line<'_>) -> io::Result<()> {
-        let mut writer = self.lock();
-        let written = writer.append(line);
-        match &written {
-            Err(error) if !writer.is_failing => {
-                tracing::error!(trail = %writer.path.display(), %error, "the audit trail cannot be written");
-            }
-            Ok(()) if writer.is_failing => {
-                tracing::info!(trail = %writer.path.display(), "the audit trail is written again");
-            }
-            Ok(()) | Err(_) => {}
-        }
-        writer.is_failing = written.is_err();
-        written
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Writer> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let (reply, flushed) = mpsc::sync_channel(1);
+        self.queue.push(Order::Flush(reply));
+        flushed.recv_timeout(FLUSH_WITHIN).unwrap_or_else(|_| Err(stuck()))
     }
 }
 
-impl Writer {
-    fn append(&mut self, mut line: Line<'_>) -> io::Result<()> {
-        let _hold = self.settle(Absence::Wait)?;
-        line.prev = self.last;
-        self.line.clear();
-        serde_json::to_writer(&mut self.line, &line)?;
-        let digest = Digest::of(&self.line);
-        self.line.push(b'\n');
-        if let Err(error) = (&*self.file).write_all(&self.line) {
-            // Part of it may be there. Should cutting it off fail too, it is found torn next time.
-            if let Err(error) = self.file.set_len(self.end) {
-                tracing::error!(%error, "part of a record cannot be taken out of the audit trail");
-            }
-            return Err(error);
-        }
-        self.end += self.line.len() as u64;
-        self.last = digest;
-        Ok(())
+/// The writer ends once it has written what waits.
+impl Drop for Trail {
+    fn drop(&mut self) {
+        self.queue.close();
     }
+}
 
-    /// Takes the lock of the file at the trail's path, knowing the last record.
+/// An outcome on its way to the file.
+#[derive(Debug)]
+pub struct Recording(oneshot::Receiver<Result<(), Unwritable>>);
+
+impl Recording {
+    /// Waits until it is in the trail.
     ///
-    /// Every process looks at the path under the lock of the file that it is in. So once the next file is
-    /// there, nothing more is appended to the ones before, and whoever then reads their ends under their
-    /// locks knows the last record. Nobody waits for one file's lock while having another's.
-    fn settle(&mut self, absence: Absence) -> io::Result<Hold> {
-        let patience = if self.is_failing { Patience::Short } else { Patience::Full };
-        loop {
-            let hold = Hold::take(&self.file, patience)?;
-            let here = self.file.metadata()?;
-            if here.len() != self.end {
-                self.catch_up(here.len())?;
-            }
-            let mut there = find(&self.path)?;
-            // A file without a name was deleted, not rotated.
-            if there.is_none() && absence == Absence::Wait && here.nlink() > 0 {
-                thread::sleep(ROTATION);
-                there = find(&self.path)?;
-            }
-            if there.is_some_and(|there| is_same(&here, &there)) {
-                return Ok(hold);
-            }
-            let file = open(&self.path)?;
-            drop(hold);
-            // There may have been others in between, if this process had nothing to write meanwhile.
-            self.last = earlier::last_since(self.last, &self.path)?;
-            self.file = file;
-            self.end = 0;
-        }
-    }
-
-    /// Learns the last record of a file that has changed.
-    fn catch_up(&mut self, length: u64) -> io::Result<()> {
-        let found = tail::read(&self.file, length)?;
-        if found.at < length {
-            tail::set_aside(&self.file, found.at, &self.path)?;
-            self.torn += 1;
-        }
-        if found.at < self.end {
-            // Nobody who keeps to the lock does this. The chain goes on from what was last known, so that
-            // verification shows what is missing.
-            tracing::error!(trail = %self.path.display(), "records were taken out of the audit trail");
-        } else if let Some(line) = found.line {
-            self.last = Digest::of(&line);
-        }
-        self.end = found.at;
-        Ok(())
+    /// # Errors
+    /// It is not recorded yet; it will be as soon as it can be.
+    pub async fn written(mut self) -> Result<(), Unwritable> {
+        wait(&mut self.0).await
     }
 }
 
-fn open(path: &Path) -> io::Result<Arc<File>> {
-    let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "an audit trail must be a regular file"));
-    }
-    Ok(Arc::new(file))
+/// An intent on its way to the file.
+struct Awaited<'a> {
+    answer: oneshot::Receiver<Result<(), Unwritable>>,
+    request_id: RequestId,
+    queue: &'a Queue,
 }
 
-fn find(path: &Path) -> io::Result<Option<Metadata>> {
-    match fs::metadata(path) {
-        Ok(metadata) => Ok(Some(metadata)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+impl Awaited<'_> {
+    async fn answer(mut self) -> Result<(), Unwritable> {
+        wait(&mut self.answer).await
     }
 }
 
-fn is_same(one: &Metadata, other: &Metadata) -> bool {
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
+/// An intent that was written while its caller went away is one of a call that is not forwarded.
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.answer.close();
+        if let Ok(Ok(())) = self.answer.try_recv() {
+            push_outcome(self.queue, &never_forwarded(self.request_id), None);
+        }
+    }
+}
+
+/// What became of a call that was not forwarded, although its intent was written.
+pub(super) fn never_forwarded(request_id: RequestId) -> Outcome {
+    let reason = Some(Reason::AuditUnavailable);
+    Outcome { time: SystemTime::now(), request_id, answer: Answer::Unknown, reason }
+}
+
+fn push_outcome(queue: &Queue, outcome: &Outcome, reply: Option<oneshot::Sender<Result<(), Unwritable>>>) {
+    match Line::outcome(outcome, &mut [0; 36]).text() {
+        Ok(text) => {
+            let entry = Entry { request_id: outcome.request_id, text, kind: Kind::Outcome(reply) };
+            queue.push(Order::Append(entry));
+        }
+        Err(error) => tracing::error!(%error, "an outcome cannot be put into words"),
+    }
+}
+
+/// Waits for the writer's word, but not for ever.
+async fn wait(answer: &mut oneshot::Receiver<Result<(), Unwritable>>) -> Result<(), Unwritable> {
+    match timeout(APPEND_WITHIN, &mut *answer).await {
+        Ok(Ok(written)) => written,
+        Ok(Err(_)) => Err(Unwritable::ended()),
+        Err(_) => {
+            // From here on the writer finds nobody waiting. It may have written in this very moment.
+            answer.close();
+            answer.try_recv().unwrap_or_else(|_| Err(Unwritable::late()))
+        }
+    }
+}
+
+async fn answered<T>(answer: oneshot::Receiver<io::Result<T>>) -> io::Result<T> {
+    match timeout(OPEN_WITHIN, answer).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) | Err(_) => Err(stuck()),
+    }
+}
+
+fn stuck() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "its writer is stuck")
 }

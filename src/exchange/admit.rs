@@ -41,6 +41,14 @@ pub async fn admit(request: &mut Request, client: &mut impl Client, line: &Line)
     let live = Arc::clone(&request.live);
     let judgement = live.settings.policy.judge(&mut UnderWay { request, client }).await?;
     request.enter().or_else(|reason| request.tolerate(reason))?;
+    let lookup = judgement.call.as_ref().map(|call| &call.lookup);
+    let is_recorded = judgement.asks(Reason::AuditUnavailable);
+    let is_tried = is_recorded && request.doubts_trail();
+    if is_tried {
+        // While it cannot be written no quota is to be spent. Nothing but an intent shows whether it can: on a full disk
+        // there may be room for nothing, or for less than that.
+        request.intend(lookup).await.or_else(|reason| request.tolerate(reason))?;
+    }
     let peers = live.peers.select();
     if peers.is_empty() {
         return Err(Reason::UpstreamUnavailable);
@@ -48,9 +56,9 @@ pub async fn admit(request: &mut Request, client: &mut impl Client, line: &Line)
     if let Some(call) = &judgement.call {
         request.spend(call, line).await.or_else(|reason| request.tolerate(reason))?;
     }
-    if judgement.asks(Reason::AuditUnavailable) {
-        let lookup = judgement.call.as_ref().map(|call| &call.lookup);
-        request.intend(lookup).or_else(|reason| request.tolerate(reason))?;
+    if is_recorded && !is_tried {
+        // After the quota, so that a flood of calls over it leaves nothing in the trail.
+        request.intend(lookup).await.or_else(|reason| request.tolerate(reason))?;
     }
     let Judgement { route, call } = judgement;
     let bytes = match (route, call.filter(|_| request.observed.is_none())) {

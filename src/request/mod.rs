@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    audit::{self, Answer, Intent},
+    audit::{self, Answer, Intent, Trail},
     downstream::Client,
     gateway::{Gateway, Live},
     outcome::{Beginning, Outcome, Record, RequestId, UnlockResult},
@@ -202,7 +202,7 @@ impl Request {
     ///
     /// # Errors
     /// `audit_unavailable`; then it must not be forwarded.
-    pub fn intend(&mut self, lookup: Option<&Lookup>) -> Result<(), Reason> {
+    pub async fn intend(&mut self, lookup: Option<&Lookup>) -> Result<(), Reason> {
         let Some(trail) = &self.live.trail else {
             return Ok(());
         };
@@ -214,28 +214,28 @@ impl Request {
             lookup: lookup.map(|lookup| lookup.key),
             value: lookup.map(|lookup| lookup.value.as_str()),
         };
-        match trail.intent(&intent) {
-            Ok(()) => {
-                self.is_intended = true;
-                Ok(())
-            }
-            Err(_) => {
-                self.gateway.metrics.audit_errors.inc();
-                Err(Reason::AuditUnavailable)
-            }
+        trail.intent(&intent).await.map_err(|_| Reason::AuditUnavailable)?;
+        self.is_intended = true;
+        Ok(())
+    }
+
+    /// Whether the audit trail is to be tried before the quota is asked.
+    pub fn doubts_trail(&self) -> bool {
+        self.live.trail.as_ref().is_some_and(|trail| trail.is_doubtful())
+    }
+
+    /// Puts into the audit trail what became of what it has an intent of, once, and waits until it is there.
+    pub async fn conclude(&mut self, answer: Answer, reason: Option<Reason>) {
+        if let Some((trail, outcome)) = self.conclusion(answer, reason) {
+            // Counted and told by the trail, which tries again; the answer goes out all the same.
+            let _ = trail.outcome(&outcome).await;
         }
     }
 
-    /// Puts into the audit trail what became of what it has an intent of; once.
-    pub fn conclude(&mut self, answer: Answer, reason: Option<Reason>) {
-        let Some(trail) = self.live.trail.as_ref().filter(|_| self.is_intended) else {
-            return;
-        };
+    fn conclusion(&mut self, answer: Answer, reason: Option<Reason>) -> Option<(Arc<Trail>, audit::Outcome)> {
+        let trail = self.live.trail.clone().filter(|_| self.is_intended)?;
         self.is_intended = false;
-        let outcome = audit::Outcome { time: SystemTime::now(), request_id: self.id, answer, reason };
-        if trail.outcome(&outcome).is_err() {
-            self.gateway.metrics.audit_errors.inc();
-        }
+        Some((trail, audit::Outcome { time: SystemTime::now(), request_id: self.id, answer, reason }))
     }
 
     /// Makes the one record of how it ended; `status` is what the client was sent.
@@ -266,7 +266,9 @@ impl Request {
 /// However a request ends, a forwarded one leaves its outcome in the audit trail.
 impl Drop for Request {
     fn drop(&mut self) {
-        self.conclude(Answer::Unknown, None);
+        if let Some((trail, outcome)) = self.conclusion(Answer::Unknown, None) {
+            trail.outcome_later(&outcome);
+        }
     }
 }
 

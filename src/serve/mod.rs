@@ -103,7 +103,7 @@ impl Service {
             Ok(answer) => {
                 let status = answer.head.status;
                 let result = crate::exchange::result::of(&answer);
-                request.conclude(audit::Answer::Seen { status, result }, None);
+                request.conclude(audit::Answer::Seen { status, result }, None).await;
                 let persists = request.head.persists && client.is_read() && !self.gateway.is_ending();
                 let is_sent = relay(&request, &answer, &mut client, persists).await.is_ok();
                 request.record(Outcome::Forwarded { status }, Some(status).filter(|_| is_sent));
@@ -113,10 +113,7 @@ impl Service {
                     (false, _) => Next::Ends(client),
                 }
             }
-            Err(reason) => {
-                request.conclude(audit::Answer::Unknown, Some(reason));
-                self.fail(request, client, reason).await
-            }
+            Err(reason) => self.fail(request, client, reason).await,
         }
     }
 
@@ -145,13 +142,16 @@ impl Service {
     }
 
     /// Answers a request that was admitted and then failed.
-    async fn fail<C: Client>(&self, request: Request, client: C, reason: Reason) -> Next<C> {
+    async fn fail<C: Client>(&self, mut request: Request, client: C, reason: Reason) -> Next<C> {
+        request.conclude(audit::Answer::Unknown, Some(reason)).await;
         let persists = request.head.persists && client.is_read() && !self.gateway.is_ending();
         self.answer(request, client, reason, persists).await
     }
 
     /// Answers a request that was refused.
-    async fn refuse<C: Client>(&self, request: Request, client: C, reason: Reason) -> Next<C> {
+    async fn refuse<C: Client>(&self, mut request: Request, client: C, reason: Reason) -> Next<C> {
+        // There is an intent where the trail had to be tried first.
+        request.conclude(audit::Answer::Unknown, Some(reason)).await;
         let is_body_at_fault = matches!(reason, Reason::BodyTimeout | Reason::BodyMalformed);
         let is_unsafe = reason == Reason::BodyTooLarge
             || !client.is_read()

@@ -21,7 +21,7 @@ pub(super) async fn reload_on_hangup(
             tracing::info!("there is no configuration to read again");
             continue;
         };
-        let is_successful = reload(gateway, config);
+        let is_successful = reload(gateway, config).await;
         gateway.metrics.reloaded(is_successful);
         if is_successful {
             gateway.live().peers.look_up().await;
@@ -30,7 +30,7 @@ pub(super) async fn reload_on_hangup(
 }
 
 /// Follows the configuration file as it is now, or, where that is faulty, tells why and changes nothing.
-fn reload(gateway: &Gateway, config: &Path) -> bool {
+async fn reload(gateway: &Gateway, config: &Path) -> bool {
     let settings = match Settings::load(config) {
         Ok(settings) => settings,
         Err(faults) => {
@@ -42,7 +42,7 @@ fn reload(gateway: &Gateway, config: &Path) -> bool {
     };
     let addresses = |listen: &Listen| -> Vec<_> { listen.https.iter().map(|https| https.address).collect() };
     let (new, old) = (settings.listen.clone(), gateway.live().settings.listen.clone());
-    if let Err(error) = gateway.reload(settings) {
+    if let Err(error) = gateway.reload(settings).await {
         tracing::error!(%error, "the configuration cannot be followed; the one in force stays");
         return false;
     }

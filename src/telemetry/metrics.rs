@@ -53,7 +53,7 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Access log lines that could not be written in time.
     pub access_log_dropped: IntCounter,
-    /// Audit records that could not be written.
+    /// Audit records that could not be written when they were due.
     pub audit_errors: IntCounter,
     /// Times the quota table forgot an idle user.
     pub quota_evictions: IntCounter,

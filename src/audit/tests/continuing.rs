@@ -1,5 +1,7 @@
 use std::thread;
 
+use futures_util::future::join_all;
+
 use super::*;
 
 #[test]
@@ -19,6 +21,21 @@ fn trails_that_share_a_file_take_turns() {
         record_a_call(trail);
     }
     assert_eq!(whole(&[&scratch.trail]), 12);
+}
+
+#[test]
+fn records_that_come_at_once_are_one_chain() {
+    // More than are written at once.
+    const COUNT: u64 = 600;
+    let scratch = Scratch::new();
+    let trail = scratch.open();
+    let intents: Vec<_> = (0..COUNT).map(|_| an_intent()).collect();
+    let recorded = join_all(intents.iter().map(|intent| trail.trail.intent(intent)));
+    let recorded = trail.runtime.block_on(recorded);
+    assert!(recorded.iter().all(Result::is_ok), "{recorded:?}");
+    assert_eq!(whole(&[&scratch.trail]), COUNT);
+    let ids: Vec<_> = intents.iter().map(|intent| intent.request_id.to_string()).collect();
+    assert!(ids.iter().zip(lines(&scratch.trail)).all(|(id, line)| line.contains(id)), "in their order");
 }
 
 #[test]
@@ -177,7 +194,7 @@ fn a_trail_that_begins_empty_goes_on_from_the_newest_rotated_file() {
             ] {
                 fs::write(scratch.path(name), content).unwrap();
             }
-            let stranger = Trail::open(&scratch.path("audit.jsonl2")).unwrap();
+            let stranger = Opened::at(&scratch.path("audit.jsonl2")).unwrap();
             record_a_call(&stranger);
             if is_created {
                 fs::write(&scratch.trail, "").unwrap();

@@ -1,4 +1,4 @@
-use std::{env, io::ErrorKind, process::Command};
+use std::{cell::Cell, env, io::ErrorKind, process::Command};
 
 use super::*;
 
@@ -28,7 +28,8 @@ fn what_cannot_hold_a_trail_is_refused_at_the_start() {
         ("a folder", scratch.folder.path().to_owned(), ErrorKind::IsADirectory),
         ("a folder that is not there", scratch.path("none/audit.jsonl"), ErrorKind::NotFound),
     ] {
-        assert_eq!(Trail::open(&path).unwrap_err().kind(), want, "{case}");
+        let error = Trail::open(&path, errors()).unwrap_err();
+        assert_eq!(error.kind(), want, "{case}: {error}");
     }
 }
 
@@ -44,6 +45,73 @@ fn a_lock_that_is_never_given_back_is_an_error() {
     frozen.unlock().unwrap();
     record_a_call(&trail);
     assert_eq!(whole(&[&scratch.trail]), 2);
+}
+
+#[test]
+fn an_intent_whose_caller_has_gone_is_not_written_or_is_followed_by_an_outcome_that_says_so() {
+    let scratch = Scratch::new();
+    let trail = scratch.open();
+    let frozen = fs::File::open(&scratch.trail).unwrap();
+    frozen.lock().unwrap();
+    let (taken, waiting) = (an_intent(), an_intent());
+    let both_wait = Cell::new(false);
+    trail.runtime.block_on(async {
+        let gone = async {
+            tokio::join!(trail.trail.intent(&taken), async {
+                // The writer has had the first for a while when the second comes.
+                while !trail.trail.is_doubtful() {
+                    tokio::task::yield_now().await;
+                }
+                both_wait.set(true);
+                trail.trail.intent(&waiting).await
+            })
+        };
+        tokio::pin!(gone);
+        while !both_wait.get() {
+            tokio::select! {
+                biased;
+                _ = &mut gone => panic!("nothing can be written"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    });
+    frozen.unlock().unwrap();
+    record_a_call(&trail);
+    trail.trail.flush().unwrap();
+    let verified = verify(std::slice::from_ref(&scratch.trail)).unwrap();
+    assert_eq!(verified.orphaned_intents, 0, "an intent stands for a call that may have been forwarded");
+    let written = fs::read_to_string(&scratch.trail).unwrap();
+    assert!(!written.contains(&waiting.request_id.to_string()), "nobody waited for it any more");
+    let of_taken: Vec<_> =
+        written.lines().filter(|line| line.contains(&taken.request_id.to_string())).collect();
+    assert!(of_taken.is_empty() || of_taken[1].contains(r#""result":"unknown","code":"audit_unavailable""#));
+}
+
+#[test]
+fn a_writer_that_is_stuck_keeps_nobody_and_tells_of_what_it_wrote_too_late() {
+    let scratch = Scratch::new();
+    let trail = scratch.open();
+    record_a_call(&trail);
+    scratch.rotate("audit.jsonl.9");
+    // To go over to the next file it reads those before, and each that is locked takes it a second.
+    let locked = ["audit.jsonl.1", "audit.jsonl.2", "audit.jsonl.3", "audit.jsonl.4"].map(|name| {
+        let file = fs::File::create(scratch.path(name)).unwrap();
+        file.lock().unwrap();
+        file
+    });
+    let late = an_intent();
+    assert_eq!(trail.intent(&late).unwrap_err().kind(), ErrorKind::TimedOut);
+    assert!(trail.trail.is_doubtful());
+    assert_eq!(trail.intent(&an_intent()).unwrap_err().kind(), ErrorKind::TimedOut);
+    drop(locked);
+    trail.reopen().unwrap();
+    record_a_call(&trail);
+    trail.trail.flush().unwrap();
+    assert!(!trail.trail.is_doubtful());
+    assert_eq!(whole(&[&scratch.path("audit.jsonl.9"), &scratch.trail]), 6);
+    let [_, of_late, ..] = &lines(&scratch.trail)[..] else { panic!("the late intent and its outcome") };
+    assert!(of_late.contains(&late.request_id.to_string()), "{of_late}");
+    assert!(of_late.contains(r#""result":"unknown","code":"audit_unavailable""#), "{of_late}");
 }
 
 /// Set in the process whose files may not grow beyond it, in bytes.

@@ -8,14 +8,50 @@ mod torn;
 mod verifying;
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
+use prometheus::IntCounter;
 use tempfile::TempDir;
 
+use tokio::runtime::{self, Runtime};
+
 use super::*;
+
+/// A trail, for tests that wait for it.
+struct Opened {
+    trail: Trail,
+    runtime: Runtime,
+}
+
+impl Opened {
+    fn at(path: &Path) -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        Ok(Self { trail: Trail::open(path, errors())?, runtime })
+    }
+
+    fn intent(&self, intent: &Intent<'_>) -> Result<(), Unwritable> {
+        self.runtime.block_on(self.trail.intent(intent))
+    }
+
+    fn outcome(&self, outcome: &Outcome) -> Result<(), Unwritable> {
+        self.runtime.block_on(self.trail.outcome(outcome))
+    }
+
+    fn reopen(&self) -> io::Result<()> {
+        self.runtime.block_on(self.trail.reopen())
+    }
+
+    fn torn(&self) -> u64 {
+        self.trail.torn()
+    }
+}
+
+fn errors() -> IntCounter {
+    IntCounter::new("errors", "Records that could not be written.").unwrap()
+}
 
 /// A folder with room for a trail.
 struct Scratch {
@@ -34,8 +70,8 @@ impl Scratch {
         self.folder.path().join(name)
     }
 
-    fn open(&self) -> Trail {
-        Trail::open(&self.trail).unwrap()
+    fn open(&self) -> Opened {
+        Opened::at(&self.trail).unwrap()
     }
 
     /// Moves the trail's file away, as logrotate does.
@@ -76,7 +112,7 @@ fn its_outcome(intent: &Intent<'_>) -> Outcome {
 }
 
 /// Appends the two records of a call.
-fn record_a_call(trail: &Trail) {
+fn record_a_call(trail: &Opened) {
     let intent = an_intent();
     trail.intent(&intent).unwrap();
     trail.outcome(&its_outcome(&intent)).unwrap();

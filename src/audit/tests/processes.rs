@@ -19,7 +19,7 @@ fn a_trail_is_whole_while_it_is_written() {
     let shared = env::var_os(TRAIL).map(PathBuf::from);
     let path = shared.as_ref().unwrap_or(&scratch.trail);
     let records = env::var(RECORDS).map_or(20, |records| records.parse::<u64>().unwrap());
-    let trail = Trail::open(path).unwrap();
+    let trail = Opened::at(path).unwrap();
     for count in 0..records {
         let intent = an_intent();
         trail.intent(&intent).unwrap();

@@ -284,6 +284,11 @@ impl Gateway {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// The number that the system knows it by.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How many file descriptors it has.
     pub(crate) fn open_files(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()

@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use n4n_gateway::quota_store::WhenRedisFails;
 use n4n_gateway::quota::{Balance, Exhausted, InProcess, Ledger, Quota, Quotas, Spend, UnlistedQuota};
+use n4n_gateway::quota_store::WhenRedisFails;
 use n4n_gateway::quota_store::{Address, Line, Shared, Store};
 use prometheus::IntCounter;
 use tokio::sync::watch;

@@ -1,0 +1,245 @@
+//! A trail's file: its end, its lock, and what follows it.
+
+use std::{
+    fs::{self, File, FileType, Metadata, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use rustix::fs::OFlags;
+
+use super::{
+    Digest, earlier,
+    hold::{Hold, Patience},
+    record, tail,
+};
+
+/// A trail's file, open for appending. Other processes may append to it too.
+#[derive(Debug)]
+pub(super) struct TrailFile {
+    path: PathBuf,
+    file: Arc<File>,
+    id: FileId,
+    /// Where the file's last record known here ends.
+    end: u64,
+    /// That record; one in an earlier file, where this one is empty.
+    last: Digest,
+    /// The lines that are being written, kept for their memory.
+    lines: Vec<u8>,
+    torn: u64,
+    /// Whether the file was moved away and no other could be created in its place.
+    is_stranded: bool,
+}
+
+/// What tells a file from all others, whatever it is called: its device and its number there.
+type FileId = (u64, u64);
+
+/// How long rotation may take from moving the file away to creating the next one.
+const ROTATION: Duration = Duration::from_millis(20);
+
+/// Whether to wait when there is no file at the trail's path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Absence {
+    /// Rotation may be about to create it, and would move away one that it did not expect.
+    Wait,
+    /// Begin it at once.
+    Begin,
+}
+
+impl TrailFile {
+    /// Opens the file, creating it where there is none, and learns the last record.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        Self::settled(path).map_err(|error| told(path, &error))
+    }
+
+    fn settled(path: &Path) -> io::Result<Self> {
+        let file = open(path)?;
+        let mut file = Self {
+            path: path.to_owned(),
+            id: id(&file.metadata()?),
+            file,
+            end: 0,
+            last: Digest::START,
+            lines: Vec::new(),
+            torn: 0,
+            is_stranded: false,
+        };
+        drop(file.settle(Absence::Begin, Patience::Full)?);
+        if file.end == 0 {
+            // Whoever begins the file meanwhile is noticed with the first record.
+            file.last = earlier::last(path)?.unwrap_or(Digest::START);
+        }
+        Ok(file)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many torn records were found and put aside since it was opened.
+    pub(super) fn torn(&self) -> u64 {
+        self.torn
+    }
+
+    /// Goes over to the file that is at the path now, beginning it where there is none.
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        self.settle(Absence::Begin, Patience::Full).map(drop).map_err(|error| told(&self.path, &error))
+    }
+
+    /// Forces to the disk what was appended.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Appends records in one write: all of them, or none.
+    pub(super) fn append<'a>(
+        &mut self,
+        texts: impl Iterator<Item = &'a [u8]>,
+        patience: Patience,
+    ) -> io::Result<()> {
+        let _hold = self.settle(Absence::Wait, patience)?;
+        let mut last = self.last;
+        self.lines.clear();
+        for text in texts {
+            let start = self.lines.len();
+            self.lines.extend_from_slice(text);
+            self.lines.extend_from_slice(last.encode(&mut [0; 64]).as_bytes());
+            self.lines.extend_from_slice(record::END);
+            last = Digest::of(&self.lines[start..]);
+            self.lines.push(b'\n');
+        }
+        if let Err(error) = (&*self.file).write_all(&self.lines) {
+            // Part of it may be there. Should cutting it off fail too, it is found torn next time.
+            if let Err(error) = self.file.set_len(self.end) {
+                tracing::error!(%error, "part of a record cannot be taken out of the audit trail");
+            }
+            return Err(error);
+        }
+        self.end += self.lines.len() as u64;
+        self.last = last;
+        Ok(())
+    }
+
+    /// Takes the lock of the file at the trail's path, knowing the last record.
+    ///
+    /// Every process looks at the path under the lock of the file that it is in. So once the next file is
+    /// there, nothing more is appended to the ones before, and whoever then reads their ends under their
+    /// locks knows the last record. Nobody waits for one file's lock while having another's.
+    fn settle(&mut self, absence: Absence, patience: Patience) -> io::Result<Hold> {
+        loop {
+            let hold = Hold::take(&self.file, patience)?;
+            let mut there = find(&self.path)?;
+            // A file without a name was deleted, not rotated.
+            let is_kept = there.is_none()
+                && absence == Absence::Wait
+                && self.file.metadata().is_ok_and(|here| here.nlink() > 0);
+            if is_kept && !self.is_stranded {
+                thread::sleep(ROTATION);
+                there = find(&self.path)?;
+            }
+            if let Some(there) = there.as_ref().filter(|there| id(there) == self.id) {
+                self.catch_up(there.len())?;
+                self.is_stranded = false;
+                return Ok(hold);
+            }
+            self.catch_up(self.file.metadata()?.len())?;
+            let file = match open(&self.path) {
+                Ok(file) => file,
+                // The file was moved away, and there is none to go over to, for anybody.
+                Err(error) if is_kept && there.is_none() => {
+                    if !std::mem::replace(&mut self.is_stranded, true) {
+                        let trail = self.path.display();
+                        tracing::error!(%trail, %error, "the audit trail goes on in the file that was moved away");
+                    }
+                    return Ok(hold);
+                }
+                Err(error) => return Err(error),
+            };
+            drop(hold);
+            // There may have been others in between, if this process had nothing to write meanwhile.
+            self.last = earlier::last_since(self.last, &self.path)?;
+            self.id = id(&file.metadata()?);
+            self.file = file;
+            self.end = 0;
+            self.is_stranded = false;
+        }
+    }
+
+    /// Learns the last record of the file, which is so long now, where others have written to it.
+    fn catch_up(&mut self, length: u64) -> io::Result<()> {
+        if length == self.end {
+            return Ok(());
+        }
+        let found = tail::read(&self.file, length)?;
+        if found.at < length {
+            tail::set_aside(&self.file, found.at, &self.path)?;
+            self.torn += 1;
+        }
+        if found.at < self.end {
+            // Nobody who keeps to the lock does this. The chain goes on from what was last known, so that
+            // verification shows what is missing.
+            tracing::error!(trail = %self.path.display(), "records were taken out of the audit trail");
+        } else if let Some(line) = found.line {
+            self.last = Digest::of(&line);
+        }
+        self.end = found.at;
+        Ok(())
+    }
+}
+
+/// Opens the file at a path, which nothing that stands there can hold up.
+fn open(path: &Path) -> io::Result<Arc<File>> {
+    // Before it is opened, which alone has effects on some devices.
+    if let Some(found) = find(path)? {
+        regular(found.file_type())?;
+    }
+    // A FIFO that is put there meanwhile must not be waited for.
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    regular(file.metadata()?.file_type())?;
+    Ok(Arc::new(file))
+}
+
+/// Refuses what is no regular file.
+fn regular(found: FileType) -> io::Result<()> {
+    let (kind, what) = if found.is_file() {
+        return Ok(());
+    } else if found.is_dir() {
+        (io::ErrorKind::IsADirectory, "a folder")
+    } else if found.is_fifo() {
+        (io::ErrorKind::InvalidInput, "a FIFO")
+    } else if found.is_socket() {
+        (io::ErrorKind::InvalidInput, "a socket")
+    } else {
+        (io::ErrorKind::InvalidInput, "a device")
+    };
+    let mend = "an audit trail must be a regular file; name one in log.audit, or one that can be created";
+    Err(io::Error::new(kind, format!("it is {what}: {mend}")))
+}
+
+/// An error of opening the file at a path, as it is told.
+fn told(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn find(path: &Path) -> io::Result<Option<Metadata>> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn id(file: &Metadata) -> FileId {
+    (file.dev(), file.ino())
+}
