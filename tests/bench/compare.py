@@ -41,7 +41,7 @@ CASES = {
 
 
 def contestants(case, before):
-    """Who takes part in a case: behind each of this build's gateways, the same of the build before where there is one."""
+    """Who takes part in a case; the build before, where there is one, comes behind this one."""
     names = []
     for name in CASES[case][0]:
         names.append(name)
