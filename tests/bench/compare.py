@@ -3,6 +3,7 @@
 import argparse
 import json
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -155,6 +156,8 @@ def main():
                         help="the proxy's, and that of load and upstream")
     arguments = parser.parse_args()
     arguments.case = arguments.case or list(CASES)
+    # Told to end, it ends what it started as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: told to end"))
     for case in arguments.case:
         with tempfile.TemporaryDirectory(prefix="n4n-bench-") as folder:
             try:
