@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -51,14 +52,20 @@ def make_certificate(folder):
     (folder / "both.pem").write_text((folder / "cert.pem").read_text() + (folder / "key.pem").read_text())
 
 
+def as_it_is(text, _):
+    return text
+
+
 class Contestant:
     """One proxy under test, or the upstream that all of them forward to."""
 
     started = []
+    redis = None
 
-    def __init__(self, name, folder, core, template=None, upstream=None, amend=lambda text: text):
+    def __init__(self, name, folder, core, template=None, upstream=None, amend=as_it_is):
         self.name, self.core = name, core
         self.http, self.https, self.admin = free_port(), free_port(), free_port()
+        self.keeps_log = template not in (None, "upstream.conf")
         self.log = folder / f"{name.replace(' ', '-')}.log"
         if template:
             text = (HERE / template).read_text()
@@ -67,7 +74,7 @@ class Contestant:
             for word, value in values.items():
                 text = text.replace(f"@{word}@", str(value))
             self.config = folder / f"{self.log.stem}.{template}"
-            self.config.write_text(amend(text))
+            self.config.write_text(amend(text, self))
 
     def start(self, command, **options):
         errors = open(self.log.with_suffix(".errors"), "wb")
@@ -118,36 +125,84 @@ class Contestant:
                 process.wait()
 
 
-def start_all(folder, binaries, proxy_core, load_core, names):
-    """The upstream, and the contestants by name, the gateway first."""
-    make_certificate(folder)
-    for script in HERE.glob("*.lua"):
-        shutil.copy(script, folder)
-    upstream = Contestant("upstream", folder, load_core, "upstream.conf")
-    upstream.start(["nginx", "-c", upstream.config, "-p", folder])
+def observing(text, _):
+    return 'mode = "observe"\n' + text
 
-    def gateway(name, amend=lambda text: text):
-        one = Contestant(name, folder, proxy_core, "gateway.toml", upstream.http, amend)
-        return one.start([binaries / "n4n-gateway", "run", "--config", one.config])
 
-    def audited(name):
-        return gateway(name, lambda text: text + f'audit = "{folder}/audit.jsonl"\n')
+def passing_on(text, _):
+    return text + '\n[policy]\nother_paths = "forward"\n'
 
-    def pass_through(name):
-        one = Contestant(name, folder, proxy_core)
+
+def with_trail(text, one):
+    return text.replace("[log]\n", f'[log]\naudit = "{one.log.with_suffix(".audit")}"\n')
+
+
+class Redis(Contestant):
+    """What the gateway shares quotas in."""
+
+    def start(self, folder):
+        return super().start(["redis-server", "--bind", "127.0.0.1", "--port", self.http, "--dir", folder, "--save", "",
+                              "--appendonly", "no"])
+
+    def asked(self):
+        """How many questions of the gateway it has answered so far."""
+        with socket.create_connection(("127.0.0.1", self.http), timeout=PATIENCE) as connection:
+            connection.sendall(b"INFO commandstats\r\n")
+            answer = connection.makefile("rb")
+            found = re.search(rb"cmdstat_evalsha:calls=(\d+)", answer.read(int(answer.readline()[1:])))
+        return int(found[1]) if found else 0
+
+    def shared(self, text, _):
+        return text.replace("[quota]\n", f'[quota]\nredis = "redis://127.0.0.1:{self.http}"\n')
+
+
+class Field:
+    """The upstream and the contestants of one case, each a process of its own."""
+
+    def __init__(self, folder, binaries, before, cores, names):
+        self.folder, self.binaries, self.before = folder, binaries, before
+        self.proxy_core, self.load_core = cores
+        make_certificate(folder)
+        for script in HERE.glob("*.lua"):
+            shutil.copy(script, folder)
+        self.upstream = Contestant("upstream", folder, self.load_core, "upstream.conf")
+        self.upstream.start(["nginx", "-c", self.upstream.config, "-p", folder])
+        self.contestants = {name: self.start(name) for name in names if name != "no proxy"}
+
+    def __getitem__(self, name):
+        return self.contestants.get(name, self.upstream)
+
+    def start(self, name):
+        peers = {"bare Pingora": self.pass_through, "HAProxy": self.haproxy, "nginx + Lua": self.nginx}
+        return peers[name](name) if name in peers else self.gateway(name)
+
+    def proxy(self, name, template=None, amend=as_it_is):
+        return Contestant(name, self.folder, self.proxy_core, template, self.upstream.http, amend)
+
+    def gateway(self, name):
+        """This build's, or the one before, with what its name says."""
+        build, _, variant = name.partition(" ")
+        amend = {"": as_it_is, "observing": observing, "passing on": passing_on, "with trail": with_trail}
+        redis = None
+        if variant == "with Redis":
+            redis = Redis(f"Redis of {build}", self.folder, self.load_core).start(self.folder)
+            amend[variant] = redis.shared
+        one = self.proxy(name, "gateway.toml", amend[variant])
+        one.redis = redis
+        binary = self.before if build == "before" else self.binaries / "n4n-gateway"
+        return one.start([binary, "run", "--config", one.config])
+
+    def pass_through(self, name):
+        one = self.proxy(name)
         return one.start([
-            binaries / "pass-through", "--http", f"127.0.0.1:{one.http}", "--https", f"127.0.0.1:{one.https}",
-            "--certificate", folder / "cert.pem", "--key", folder / "key.pem", "--upstream", f"127.0.0.1:{upstream.http}"])
+            self.binaries / "pass-through", "--http", f"127.0.0.1:{one.http}", "--https", f"127.0.0.1:{one.https}",
+            "--certificate", self.folder / "cert.pem", "--key", self.folder / "key.pem",
+            "--upstream", f"127.0.0.1:{self.upstream.http}"])
 
-    def haproxy(name):
-        one = Contestant(name, folder, proxy_core, "haproxy.cfg", upstream.http)
+    def haproxy(self, name):
+        one = self.proxy(name, "haproxy.cfg")
         return one.start(["haproxy", "-db", "-f", one.config], stdout=open(one.log, "ab"))
 
-    def nginx(name):
-        one = Contestant(name, folder, proxy_core, "nginx.conf", upstream.http)
-        return one.start(["nginx", "-c", one.config, "-p", folder])
-
-    starters = {"gateway": gateway, "bare Pingora": pass_through, "HAProxy": haproxy, "nginx + Lua": nginx,
-                "gateway with audit": audited}
-    contestants = {name: starters[name](name) for name in starters if name in names}
-    return upstream, contestants
+    def nginx(self, name):
+        one = self.proxy(name, "nginx.conf")
+        return one.start(["nginx", "-c", one.config, "-p", self.folder])

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use clap::Parser;
 use pingora::{
     Result,
+    listeners::tls::TlsSettings,
     proxy::{ProxyHttp, Session, http_proxy_service},
     server::{Server, configuration::ServerConf},
     upstreams::peer::HttpPeer,
@@ -55,7 +56,9 @@ fn main() -> Result<()> {
     server.bootstrap();
     let mut service = http_proxy_service(&server.configuration, PassThrough(arguments.upstream));
     service.add_tcp(&arguments.http);
-    service.add_tls(&arguments.https, &arguments.certificate, &arguments.key)?;
+    let mut tls = TlsSettings::intermediate(&arguments.certificate, &arguments.key)?;
+    tls.enable_h2();
+    service.add_tls_with_settings(&arguments.https, None, tls);
     server.add_service(service);
     server.run_forever();
 }

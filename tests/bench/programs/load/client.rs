@@ -1,6 +1,7 @@
-//! One connection: a call out, its whole answer in.
+//! One HTTP/1.1 connection: a call out, its whole answer in.
 
 use std::{
+    cmp::Ordering,
     fmt,
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
@@ -17,15 +18,21 @@ use rustls::{
 };
 
 /// No answer takes longer unless something is wrong.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why a run proves nothing.
 #[derive(Debug)]
 pub enum Fault {
     /// The connection failed.
     Connection(io::Error),
+    /// HTTP/2 broke, on a stream or as a whole.
+    Http2(h2::Error),
+    /// No answer came in time.
+    Silence,
     /// The certificate cannot be used.
     Certificate(String),
+    /// The arguments make no request.
+    Request(String),
     /// Another answer came than the one expected.
     Answer(String),
     /// A defect of this program's.
@@ -36,7 +43,10 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connection(error) => write!(f, "the connection failed: {error}"),
+            Self::Http2(error) => write!(f, "HTTP/2 failed: {error}"),
+            Self::Silence => write!(f, "no answer came within {} s", PATIENCE.as_secs()),
             Self::Certificate(error) => write!(f, "the certificate cannot be used: {error}"),
+            Self::Request(error) => write!(f, "the arguments make no request: {error}"),
             Self::Answer(answer) => write!(f, "not the answer that was expected: {answer}"),
             Self::Panic => f.write_str("a worker failed"),
         }
@@ -49,6 +59,12 @@ impl From<io::Error> for Fault {
     }
 }
 
+impl From<h2::Error> for Fault {
+    fn from(error: h2::Error) -> Self {
+        Self::Http2(error)
+    }
+}
+
 /// Where calls go.
 pub struct Target {
     address: SocketAddr,
@@ -58,8 +74,7 @@ pub struct Target {
 impl Target {
     /// A target, over TLS where there is a certificate to believe.
     pub fn new(address: SocketAddr, certificate: Option<&Path>) -> Result<Self, Fault> {
-        let tls = certificate.map(config).transpose().map_err(Fault::Certificate)?;
-        Ok(Self { address, tls })
+        Ok(Self { address, tls: certificate.map(tls).transpose()?.map(Arc::new) })
     }
 
     /// Connects and, over TLS, shakes hands in full.
@@ -83,7 +98,12 @@ impl Target {
     }
 }
 
-fn config(certificate: &Path) -> Result<Arc<ClientConfig>, String> {
+/// TLS that believes one certificate and resumes no session.
+pub fn tls(certificate: &Path) -> Result<ClientConfig, Fault> {
+    config(certificate).map_err(Fault::Certificate)
+}
+
+fn config(certificate: &Path) -> Result<ClientConfig, String> {
     let certificate =
         CertificateDer::from_pem_file(certificate).map_err(|error| format!("{certificate:?}: {error}"))?;
     let mut roots = RootCertStore::empty();
@@ -95,7 +115,7 @@ fn config(certificate: &Path) -> Result<Arc<ClientConfig>, String> {
         .with_no_client_auth();
     // Each connection pays for its handshake.
     config.resumption = Resumption::disabled();
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
 trait Stream: Read + Write + Send {}
@@ -147,8 +167,16 @@ fn is_whole(bytes: &[u8], expect: u16) -> Result<bool, Fault> {
     let length =
         value("content-length").and_then(|length| str::from_utf8(length).ok()?.parse::<usize>().ok());
     match length.map(|length| (head + length).cmp(&bytes.len())) {
-        Some(std::cmp::Ordering::Equal) => Ok(true),
-        Some(std::cmp::Ordering::Greater) => Ok(false),
-        Some(std::cmp::Ordering::Less) | None => Err(fault()),
+        Some(Ordering::Equal) => check(expect, &bytes[head..], expect).map(|()| true),
+        Some(Ordering::Greater) => Ok(false),
+        Some(Ordering::Less) | None => Err(fault()),
     }
+}
+
+/// Whether an answer is the one that is expected: n4n's `true`, or a refusal with the status foreseen.
+pub fn check(status: u16, body: &[u8], expect: u16) -> Result<(), Fault> {
+    if status == expect && (expect != 200 || body == b"true") {
+        return Ok(());
+    }
+    Err(Fault::Answer(format!("{status} {}", String::from_utf8_lossy(body))))
 }

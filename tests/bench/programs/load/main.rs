@@ -5,6 +5,7 @@
 //! it or not: a target that stalls is charged for every call that had to wait.
 
 mod client;
+mod streams;
 
 use std::{
     net::SocketAddr,
@@ -29,6 +30,9 @@ struct Arguments {
     /// How many connections, each used by one call at a time.
     #[arg(long, default_value_t = 32)]
     connections: usize,
+    /// HTTP/2, with so many calls at a time on each connection.
+    #[arg(long, requires = "certificate", conflicts_with_all = ["reconnect", "linger", "rate"])]
+    streams: Option<usize>,
     /// A new connection for each call.
     #[arg(long)]
     reconnect: bool,
@@ -38,6 +42,9 @@ struct Arguments {
     /// How many calls, instead of a time.
     #[arg(long)]
     requests: Option<u64>,
+    /// How many seconds connections stay open after the last call.
+    #[arg(long, default_value_t = 0.0)]
+    linger: f64,
     /// Calls per second; without it, as fast as answers come.
     #[arg(long)]
     rate: Option<u32>,
@@ -50,6 +57,9 @@ struct Arguments {
     /// The caller's User-Agent.
     #[arg(long, default_value = "load")]
     agent: String,
+    /// What is called.
+    #[arg(long, default_value = "/api/customer/unlock")]
+    path: String,
     /// The call's body.
     #[arg(long, default_value = "customer_id=191")]
     body: String,
@@ -74,6 +84,17 @@ struct Plan {
 }
 
 impl Plan {
+    /// A plan that begins now.
+    fn begin(arguments: &Arguments) -> Self {
+        Self {
+            start: Instant::now(),
+            length: arguments.requests.map_or(Duration::from_secs_f64(arguments.seconds), |_| A_DAY),
+            requests: arguments.requests.unwrap_or(u64::MAX),
+            interval: arguments.rate.map(|rate| Duration::from_secs(1) / rate),
+            next: AtomicU64::new(0),
+        }
+    }
+
     /// The next call's number and time; none when enough have been sent.
     fn take(&self) -> Option<(u64, Instant)> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -99,25 +120,11 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<String, Fault> {
-    let target = Target::new(arguments.target, arguments.certificate.as_deref())?;
-    let clients = (0..arguments.connections).map(|_| target.connect()).collect::<Result<Vec<_>, _>>()?;
-    let plan = Plan {
-        start: Instant::now(),
-        length: arguments.requests.map_or(Duration::from_secs_f64(arguments.seconds), |_| A_DAY),
-        requests: arguments.requests.unwrap_or(u64::MAX),
-        interval: arguments.rate.map(|rate| Duration::from_secs(1) / rate),
-        next: AtomicU64::new(0),
+    let (length, mut latencies) = match (arguments.streams, &arguments.certificate) {
+        (Some(streams), Some(certificate)) => streams::run(arguments, certificate, streams)?,
+        _ => one_at_a_time(arguments)?,
     };
-    let mut latencies = thread::scope(|scope| {
-        let work = |client| scope.spawn(|| work(client, &target, &plan, arguments));
-        let workers: Vec<_> = clients.into_iter().map(work).collect();
-        let mut latencies = Vec::new();
-        for worker in workers {
-            latencies.append(&mut worker.join().map_err(|_| Fault::Panic)??);
-        }
-        Ok::<_, Fault>(latencies)
-    })?;
-    let seconds = plan.start.elapsed().as_secs_f64();
+    let seconds = length.as_secs_f64();
     latencies.sort_unstable();
     let micros = |share: f64| {
         let rank = (share * latencies.len() as f64) as usize;
@@ -132,9 +139,28 @@ fn run(arguments: &Arguments) -> Result<String, Fault> {
     ))
 }
 
+/// A thread for each connection; how long all of it took, and each call.
+fn one_at_a_time(arguments: &Arguments) -> Result<(Duration, Vec<Duration>), Fault> {
+    let target = Target::new(arguments.target, arguments.certificate.as_deref())?;
+    let mut clients = (0..arguments.connections).map(|_| target.connect()).collect::<Result<Vec<_>, _>>()?;
+    let plan = Plan::begin(arguments);
+    let latencies = thread::scope(|scope| {
+        let work = |client| scope.spawn(|| work(client, &target, &plan, arguments));
+        let workers: Vec<_> = clients.iter_mut().map(work).collect();
+        let mut latencies = Vec::new();
+        for worker in workers {
+            latencies.append(&mut worker.join().map_err(|_| Fault::Panic)??);
+        }
+        Ok::<_, Fault>(latencies)
+    })?;
+    let length = plan.start.elapsed();
+    thread::sleep(Duration::from_secs_f64(arguments.linger));
+    Ok((length, latencies))
+}
+
 /// Sends calls over one connection, or one after the other, and tells how long each took.
 fn work(
-    mut client: Client,
+    client: &mut Client,
     target: &Target,
     plan: &Plan,
     arguments: &Arguments,
@@ -144,7 +170,7 @@ fn work(
     while let Some((number, due)) = plan.take() {
         thread::sleep(due.saturating_duration_since(Instant::now()));
         if arguments.reconnect {
-            client = target.connect()?;
+            *client = target.connect()?;
         }
         write_request(&mut request, arguments, number);
         client.call(&request, arguments.expect)?;
@@ -155,11 +181,11 @@ fn work(
 
 fn write_request(request: &mut Vec<u8>, arguments: &Arguments, number: u64) {
     use std::io::Write as _;
-    let Arguments { user, users, agent, body, target, .. } = arguments;
+    let Arguments { user, users, agent, path, body, target, .. } = arguments;
     request.clear();
     let written = write!(
         request,
-        "PATCH /api/customer/unlock HTTP/1.1\r\nHost: {target}\r\nUser-Agent: {agent}\r\nAccept: application/json\r\n\
+        "PATCH {path} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: {agent}\r\nAccept: application/json\r\n\
          api-key: {SAMPLE_KEY}\r\napi-username: {user}"
     )
     .and_then(|()| if *users > 1 { write!(request, "{}", number % users) } else { Ok(()) })
