@@ -44,12 +44,15 @@ impl Credentials {
     /// # Errors
     /// `credential_missing`, `credential_ambiguous` or `credential_malformed`, in this order over both.
     pub fn of(fields: Fields<'_>, legacy: bool) -> Result<Self, Reason> {
-        let key = Found::of(fields, "api-key", legacy.then_some("api_key"));
-        let username = Found::of(fields, "api-username", legacy.then_some("api_username"));
+        let (mut key, mut username) = (Found::default(), Found::default());
+        for (name, value) in fields.iter() {
+            key.note(name, value, "api-key", legacy.then_some("api_key"));
+            username.note(name, value, "api-username", legacy.then_some("api_username"));
+        }
         let (Some(first_key), Some(first_username)) = (key.value, username.value) else {
             return Err(Reason::CredentialMissing);
         };
-        if key.ambiguous || username.ambiguous {
+        if key.occurrences > 1 || username.occurrences > 1 {
             return Err(Reason::CredentialAmbiguous);
         }
         let username = str::from_utf8(first_username).ok().filter(|_| is_well_formed(first_username));
@@ -61,28 +64,24 @@ impl Credentials {
 }
 
 /// One credential's traces in the fields.
+#[derive(Default)]
 struct Found<'a> {
     /// The first value that is not empty.
     value: Option<&'a [u8]>,
-    /// Whether anything else folds onto the same name.
-    ambiguous: bool,
+    /// How many fields fold onto its name.
+    occurrences: usize,
 }
 
 impl<'a> Found<'a> {
-    fn of(fields: Fields<'a>, name: &str, legacy_name: Option<&str>) -> Self {
-        let mut value = None;
-        let mut occurrences = 0;
-        for (field, candidate) in fields.iter() {
-            if fold_alike(field, name) {
-                occurrences += 1;
-                let accepted =
-                    is_same(field, name) || legacy_name.is_some_and(|legacy| is_same(field, legacy));
-                if accepted && !candidate.is_empty() {
-                    value = value.or(Some(candidate));
-                }
-            }
+    fn note(&mut self, field: &[u8], value: &'a [u8], name: &str, legacy_name: Option<&str>) {
+        if !fold_alike(field, name) {
+            return;
         }
-        Self { value, ambiguous: occurrences > 1 }
+        self.occurrences += 1;
+        let is_accepted = is_same(field, name) || legacy_name.is_some_and(|legacy| is_same(field, legacy));
+        if is_accepted && !value.is_empty() {
+            self.value = self.value.or(Some(value));
+        }
     }
 }
 

@@ -16,9 +16,11 @@ use crate::reason::Reason;
 /// The head of one request whose framing is beyond doubt.
 #[derive(Clone)]
 pub struct RequestHead {
+    /// Method and target, one behind the other: text, which need not be looked at again to be taken for it.
+    line: Box<str>,
+    method_length: usize,
+    /// What the fields stand in.
     bytes: Bytes,
-    method: Span,
-    target: Span,
     fields: Vec<FieldSpan>,
     /// How its body is delimited.
     pub body: BodyFraming,
@@ -58,8 +60,8 @@ impl RequestHead {
         let is_http_10 = line.is_http_10;
         let body = facts.judge(line.target, is_http_10)?;
         let persists = facts.persists(is_http_10);
-        let (method, target) = (span(line.method.as_bytes())?, span(line.target.as_bytes())?);
-        Ok(Self { method, target, fields, body, is_http_10, persists, bytes })
+        let (method_length, line) = (line.method.len(), [line.method, line.target].concat().into());
+        Ok(Self { line, method_length, fields, body, is_http_10, persists, bytes })
     }
 
     /// Makes a head of the parts that another version of HTTP frames in its own way, and judges it by the same rules.
@@ -77,7 +79,7 @@ impl RequestHead {
         // What it would have in HTTP/1.1, separators included.
         let lines: usize = fields.iter().map(|(name, value)| name.len() + value.len() + ": \r\n".len()).sum();
         let length = method.len() + target.len() + "  HTTP/1.1\r\n\r\n".len() + lines;
-        let mut bytes = Vec::with_capacity(length);
+        let mut bytes = Vec::with_capacity(lines);
         let mut put = |part: &[u8]| {
             let start = bytes.len();
             bytes.extend_from_slice(part);
@@ -88,7 +90,6 @@ impl RequestHead {
         }
         let mut facts = FieldFacts::default();
         let mut spans = Vec::with_capacity(USUAL_FIELDS);
-        let (method, place) = (put(method.as_bytes())?, put(target.as_bytes())?);
         for &(name, value) in fields {
             let value = trim_ows(value);
             if !is_token(name) || !is_value(value) {
@@ -103,17 +104,19 @@ impl RequestHead {
             return Err(Reason::HeaderTooLarge);
         }
         let bytes = bytes.into();
-        Ok(Self { bytes, method, target: place, fields: spans, body, is_http_10: false, persists: true })
+        let (method_length, line) = (method.len(), [method, target].concat().into());
+        let (is_http_10, persists) = (false, true);
+        Ok(Self { line, method_length, bytes, fields: spans, body, is_http_10, persists })
     }
 
     /// The method, as sent.
     pub fn method(&self) -> &str {
-        str::from_utf8(self.method.in_bytes(&self.bytes)).unwrap_or_default()
+        self.line.get(..self.method_length).unwrap_or_default()
     }
 
     /// The request target, as sent.
     pub fn target(&self) -> &str {
-        str::from_utf8(self.target.in_bytes(&self.bytes)).unwrap_or_default()
+        self.line.get(self.method_length..).unwrap_or_default()
     }
 
     /// The header fields.
