@@ -20,6 +20,7 @@ pub mod config;
 pub mod demo;
 pub mod downstream;
 pub mod explain;
+pub mod files;
 pub mod gateway;
 pub mod outcome;
 pub mod php;

@@ -20,6 +20,7 @@ pub use fault::Fault;
 pub use units::HostPort;
 
 use crate::{
+    files,
     policy::Policy,
     quota::{Quota, UnlistedQuota},
     quota_store::Address,
@@ -209,7 +210,7 @@ impl Settings {
     /// # Errors
     /// Every fault found, in the order of the file.
     pub fn load(file: &Path) -> Result<Self, Vec<Fault>> {
-        let text = std::fs::read_to_string(file).map_err(|error| {
+        let text = files::read_text(file).map_err(|error| {
             vec![Fault {
                 line: None,
                 place: file.display().to_string(),
