@@ -25,6 +25,7 @@ pub mod gateway;
 pub mod outcome;
 pub mod php;
 pub mod policy;
+pub mod print;
 pub mod proxy;
 pub mod quota;
 pub mod quota_store;

@@ -187,6 +187,8 @@ pub struct User {
 /// What is written where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
+    /// How much the operational log tells.
+    pub level: tracing::Level,
     /// Where access log lines go.
     pub access: AccessSink,
     /// The audit trail's file; none: no trail.
