@@ -231,3 +231,46 @@ impl<S> Drop for Thread<S> {
         self.0.settled.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, pipe};
+
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_told_once_there_is_room() {
+        let (reader, output) = pipe().unwrap();
+        rustix::pipe::fcntl_setpipe_size(&output, 4096).unwrap();
+        let options = Options {
+            name: "test",
+            capacity: 1000,
+            gather: Duration::ZERO,
+            dropped: IntCounter::new("dropped", "dropped").unwrap(),
+            tell: |_| {},
+        };
+        let dropped = options.dropped.clone();
+        let writer = Writer::<u64>::start(Sink::inherited(&output).unwrap(), options).unwrap();
+        drop(output);
+        let add = || {
+            writer.add(|lines, number| {
+                *number += 1;
+                lines.extend_from_slice(format!("line {number}\n").as_bytes());
+            })
+        };
+        let mut added = 1;
+        while !add() {
+            added += 1;
+        }
+        assert!(!add(), "told once");
+        assert!(!writer.flush(Duration::ZERO), "nobody has read");
+        let reading = thread::spawn(move || BufReader::new(reader).lines().map_while(Result::ok).collect());
+        assert!(writer.flush(Duration::from_secs(30)));
+        writer.close();
+        assert!(add(), "the first that is lost again");
+        drop(writer);
+        let lines: Vec<String> = reading.join().unwrap();
+        assert_eq!(lines, (1..added).map(|number| format!("line {number}")).collect::<Vec<_>>());
+        assert_eq!(dropped.get(), 3);
+    }
+}
