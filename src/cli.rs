@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     future::pending,
-    io::{self, Read},
+    io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -119,7 +119,9 @@ impl Cli {
 
     /// Carries the command out; `control` is there already for one that acts on signals.
     pub fn run(self, control: Option<io::Result<Control>>) -> ExitCode {
-        if log::start().is_err() {
+        if let Err(error) = log::start() {
+            // Without a log there is nobody to hold up yet.
+            let _ = writeln!(io::stderr(), "cannot start: {error}");
             return ExitCode::FAILURE;
         }
         std::panic::set_hook(Box::new(tell_of_panic));

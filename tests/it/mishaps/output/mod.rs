@@ -84,6 +84,14 @@ impl Process {
         prlimit(Some(Pid::from_child(&self.child)), Resource::Fsize, limit).unwrap();
     }
 
+    /// Whether reads and writes of a descriptor, and of all that share it, return at once.
+    fn is_nonblocking(&self, descriptor: u8) -> bool {
+        let path = format!("/proc/{}/fdinfo/{descriptor}", self.child.id());
+        let info = std::fs::read_to_string(path).unwrap();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
+        u32::from_str_radix(flags, 8).unwrap() & rustix::fs::OFlags::NONBLOCK.bits() != 0
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

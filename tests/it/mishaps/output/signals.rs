@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Process, wait_exit, wait_until};
+use super::{Process, named_pipe, wait_exit, wait_until};
 use crate::harness::{Gateway, Upstream, binary};
 
 /// Whether a process ignores or catches a signal by now.
@@ -40,6 +40,24 @@ fn a_hangup_that_comes_early_is_a_reload_once_the_gateway_serves() {
         process.send(signal);
         assert_eq!(process.call().status(), 200, "after {signal:?}");
     }
+}
+
+#[test]
+fn signals_are_caught_before_anything_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("gateway.toml");
+    named_pipe(&config);
+    // Somebody has it open and writes nothing.
+    let silent = fs::OpenOptions::new().read(true).write(true).open(&config).unwrap();
+    let mut command = binary();
+    command.args(["run", "--config"]).arg(&config).stdin(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    for signal in [Signal::PIPE, Signal::XFSZ, Signal::HUP, Signal::QUIT] {
+        send_early(&child, signal);
+    }
+    // What ends it is its configuration.
+    assert_eq!(wait_exit(&mut child).code(), Some(2));
+    drop(silent);
 }
 
 #[test]

@@ -26,6 +26,7 @@ fn a_standard_output_that_nobody_reads_holds_up_neither_calls_nor_the_end() {
         for _ in 0..50 {
             assert_eq!(process.call().status(), 200);
         }
+        assert!(!process.is_nonblocking(1), "the pipe is shared with others");
         let start = Instant::now();
         process.send(signal);
         assert_eq!(process.wait_exit().code(), Some(0), "{signal:?}");

@@ -28,7 +28,7 @@ fn terminal() -> (OwnedFd, File) {
 #[test]
 fn a_gateway_outlives_its_terminal() {
     let upstream = Upstream::answering("nonsense\r\n\r\n");
-    let builder = Gateway::before(upstream.address()).set("log", "level = \"debug\"");
+    let builder = Gateway::before(upstream.address());
     let (near, far) = terminal();
     let stdout = far.try_clone().unwrap();
     let (mut process, lines) = Process::start(&builder, stdout, far).read_ready(File::from(near));
