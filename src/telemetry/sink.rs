@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, Write},
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::fs::FileExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -41,9 +41,11 @@ impl Sink {
         Ok(Self { file: Some(file), path: None, missing: Vec::new() })
     }
 
-    /// A file to append to.
+    /// A file to append to; a line that was cut short in it, by a crash perhaps, is ended first.
     pub(super) fn append(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: files::append(path)?, path: Some(path.to_owned()), missing: Vec::new() })
+        let file = files::append(path)?;
+        let missing = if is_cut_short(path).unwrap_or(false) { b"\n".to_vec() } else { Vec::new() };
+        Ok(Self { file, path: Some(path.to_owned()), missing })
     }
 
     /// Whether it is a named pipe that nobody has read so far.
@@ -51,9 +53,9 @@ impl Sink {
         self.file.is_none()
     }
 
-    /// Whether the last line in it is incomplete.
+    /// Whether a part of the last line in it is missing.
     pub(super) fn is_torn(&self) -> bool {
-        !self.missing.is_empty()
+        !matches!(self.missing.as_slice(), [] | [b'\n'])
     }
 
     /// Writes lines, each with its line break; waits for a slow reader until `give_up` says otherwise.
@@ -87,6 +89,17 @@ fn open<'a>(file: &'a mut Option<File>, path: Option<&Path>) -> io::Result<&'a F
         *file = files::append(path)?;
     }
     file.as_ref().ok_or_else(|| io::Error::new(io::ErrorKind::BrokenPipe, "nobody reads the pipe"))
+}
+
+/// Whether a file ends within a line.
+fn is_cut_short(path: &Path) -> io::Result<bool> {
+    let metadata = path.metadata()?;
+    if !metadata.is_file() || metadata.len() == 0 {
+        return Ok(false);
+    }
+    let mut last = [0];
+    files::options().read(true).open(path)?.read_exact_at(&mut last, metadata.len() - 1)?;
+    Ok(last != *b"\n")
 }
 
 fn count(lines: &[u8]) -> u64 {

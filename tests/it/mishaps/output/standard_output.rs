@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{Process, SOON, small_pipe, wait_until};
-use crate::harness::{Gateway, Upstream};
+use crate::harness::{Call, Gateway, Upstream};
 
 const DROPPED: &str = "n4n_gateway_access_log_dropped_total";
 
@@ -47,6 +47,22 @@ fn lines_that_nobody_can_read_any_more_are_counted() {
         assert_eq!(process.call().status(), 200);
     }
     process.wait_for(DROPPED, |dropped| dropped == 3.0);
+}
+
+#[test]
+fn a_line_that_was_cut_short_is_ended_before_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    std::fs::write(&path, "half a li").unwrap();
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(upstream.address()).set("log", &format!("access = {path:?}")).start();
+    assert_eq!(gateway.call(&Call::unlock()).status(), 200);
+    let written = || std::fs::read_to_string(&path).unwrap();
+    wait_until("line", || written().ends_with("}\n"));
+    let (half, line) =
+        written().split_once('\n').map(|(half, line)| (half.to_owned(), line.to_owned())).unwrap();
+    assert_eq!(half, "half a li");
+    assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["status"], 200);
 }
 
 #[test]
