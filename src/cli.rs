@@ -1,11 +1,13 @@
 //! The commands and their flags.
 
 use std::{
+    ffi::OsStr,
     future::pending,
-    io::{IsTerminal, Read},
+    io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs},
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{Parser, Subcommand};
@@ -14,13 +16,15 @@ use zeroize::Zeroizing;
 
 use crate::{
     audit,
-    config::{AccessSink, Log, Settings},
+    config::{AccessSink, Settings},
     demo,
     explain::Explanation,
     gateway::Gateway,
     policy::{access::KeyDigest, credential},
-    server::Server,
+    print::{Printed, print},
+    server::{self, Control, Server},
     stand_in,
+    telemetry::log,
     tls::Expiring,
 };
 
@@ -101,29 +105,59 @@ enum Audit {
 /// The exit code for a configuration that is not sound.
 const UNSOUND: u8 = 2;
 
+/// How long the end of a process that served waits for its last log lines to be taken.
+const TOLD_WITHIN: Duration = Duration::from_millis(500);
+
+/// How long a command's reader may take, a person with a pager perhaps.
+const READ_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl Cli {
-    /// Carries the command out.
-    pub fn run(self) -> ExitCode {
-        log_to_stderr();
+    /// Whether a command, by its name, acts on signals while it serves.
+    pub fn acts_on_signals(command: &OsStr) -> bool {
+        command == "run" || command == "demo"
+    }
+
+    /// Carries the command out; `control` is there already for one that acts on signals.
+    pub fn run(self, control: Option<io::Result<Control>>) -> ExitCode {
+        if let Err(error) = log::start() {
+            // Without a log there is nobody to hold up yet.
+            let _ = writeln!(io::stderr(), "cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
         std::panic::set_hook(Box::new(tell_of_panic));
+        let serves = matches!(self.command, Command::Run { .. } | Command::Demo { .. });
+        let code = self.carry_out(|| control.unwrap_or_else(Control::begin));
+        log::flush(if serves { TOLD_WITHIN } else { READ_WITHIN });
+        code
+    }
+
+    fn carry_out(self, control: impl FnOnce() -> io::Result<Control>) -> ExitCode {
         match self.command {
-            Command::Run { config, upgrade } => {
-                load(&config).map_or_else(|code| code, |settings| run(settings, &config, upgrade))
-            }
+            Command::Run { config, upgrade } => load(&config).map_or_else(
+                |code| code,
+                |settings| {
+                    log::set_level(settings.log.level);
+                    finish(run(settings, &config, upgrade, control))
+                },
+            ),
             Command::Check { config } => load(&config).map_or_else(
                 |code| code,
                 |settings| {
                     warn_of_unknown_names(&settings, &config);
                     for warning in settings.certificates().filter_map(Expiring::warning) {
-                        eprintln!("{}: warning: {warning}", config.display());
+                        log::say(format_args!("{}: warning: {warning}", config.display()));
                     }
-                    println!("{}: sound", config.display());
-                    ExitCode::SUCCESS
+                    finish(print(format_args!("{}: sound\n", config.display())).map(drop))
                 },
             ),
             Command::Demo { port, admin_port, traffic } => {
                 let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-                finish(demo::run(loopback(port), loopback(admin_port), traffic))
+                let control = control().map_err(server::Error::from);
+                finish(
+                    control.and_then(|control| {
+                        demo::run(loopback(port), loopback(admin_port), traffic, control)
+                    }),
+                )
             }
             Command::Explain { config, client, json } => {
                 load(&config).map_or_else(|code| code, |settings| finish(explain(settings, client, json)))
@@ -135,14 +169,6 @@ impl Cli {
     }
 }
 
-fn log_to_stderr() {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
-}
-
 /// Says where it was and not what it was about, which may be a caller's secret.
 fn tell_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let at = panic.location().map(ToString::to_string);
@@ -152,7 +178,7 @@ fn tell_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
 fn load(config: &Path) -> Result<Settings, ExitCode> {
     Settings::load(config).map_err(|faults| {
         for fault in &faults {
-            eprintln!("{}: {fault}", config.display());
+            log::say(format_args!("{}: {fault}", config.display()));
         }
         ExitCode::from(UNSOUND)
     })
@@ -164,14 +190,27 @@ fn warn_of_unknown_names(settings: &Settings, config: &Path) {
     let redis = settings.quota_store.iter().filter_map(|store| store.redis.host());
     for (key, host, port) in peers.chain(redis.map(|(host, port)| ("quota.redis", host, port))) {
         if let Err(error) = (host, port).to_socket_addrs() {
-            eprintln!("{}: warning: {key}: `{host}:{port}` does not resolve: {error}", config.display());
+            log::say(format_args!(
+                "{}: warning: {key}: `{host}:{port}` does not resolve: {error}",
+                config.display()
+            ));
         }
     }
 }
 
-fn run(settings: Settings, config: &Path, is_upgrade: bool) -> ExitCode {
-    let server = if is_upgrade { Server::take_over(settings) } else { Server::open(settings) };
-    finish(server.and_then(|server| server.run(Some(config), pending())))
+fn run(
+    settings: Settings,
+    config: &Path,
+    is_upgrade: bool,
+    control: impl FnOnce() -> io::Result<Control>,
+) -> Result<(), server::Error> {
+    let control = control()?;
+    let server = if is_upgrade {
+        Server::take_over(settings, control)?
+    } else {
+        Some(Server::open(settings, control)?)
+    };
+    server.map_or(Ok(()), |server| server.run(Some(config), pending()))
 }
 
 fn finish<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
@@ -186,7 +225,8 @@ fn finish<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
 
 fn explain(mut settings: Settings, client: IpAddr, json: bool) -> Result<(), String> {
     // Nothing is forwarded, so nothing is recorded.
-    settings.log = Log { access: AccessSink::Off, audit: None };
+    settings.log.access = AccessSink::Off;
+    settings.log.audit = None;
     let mut request = Zeroizing::new(Vec::new());
     std::io::stdin()
         .lock()
@@ -194,13 +234,12 @@ fn explain(mut settings: Settings, client: IpAddr, json: bool) -> Result<(), Str
         .map_err(|error| format!("cannot read the request: {error}"))?;
     let gateway = Gateway::open(settings).map_err(|error| error.to_string())?;
     let explanation = Explanation::of(&gateway.live(), client, &request);
-    if json {
-        let text = serde_json::to_string_pretty(&explanation).map_err(|error| error.to_string())?;
-        println!("{text}");
+    let text = if json {
+        serde_json::to_string_pretty(&explanation).map_err(|error| error.to_string())? + "\n"
     } else {
-        print!("{explanation}");
-    }
-    Ok(())
+        explanation.to_string()
+    };
+    print(text).map(drop).map_err(|error| format!("cannot print: {error}"))
 }
 
 /// Digests the key on standard input; it is shown nowhere and wiped afterwards.
@@ -212,15 +251,18 @@ fn hash_key() -> Result<(), String> {
     if line.is_empty() || !credential::is_well_formed(line) {
         return Err("the key must be 1 to 256 visible ASCII characters; give it on standard input".into());
     }
-    println!("key_sha256 = [\"{:x}\"]", KeyDigest::of(line));
-    Ok(())
+    let line = format!("key_sha256 = [\"{:x}\"]\n", KeyDigest::of(line));
+    print(line).map(drop).map_err(|error| format!("cannot print: {error}"))
 }
 
 fn run_stand_in(listen: SocketAddr) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(listen).await?;
-        println!("n4n stand-in on http://{}", listener.local_addr()?);
-        stand_in::serve(listener).await
+        match print(format_args!("n4n stand-in on http://{}\n", listener.local_addr()?))? {
+            Printed::Whole => stand_in::serve(listener).await,
+            // Nobody is to know where it is.
+            Printed::ReaderLeft => Ok(()),
+        }
     })
 }

@@ -15,15 +15,16 @@ use tokio::{
 use crate::{
     config::Settings,
     operation::{UNLOCK, unlock},
-    server::{Error, Server},
+    print::{Printed, print},
+    server::{Control, Error, Server},
     stand_in::{self, SAMPLE_KEY, SAMPLE_USERNAME},
 };
 
-/// Runs both until a signal ends them.
+/// Runs both until a signal ends them, or nobody reads where they are.
 ///
 /// # Errors
 /// When an address is taken or the process cannot be set up.
-pub fn run(http: SocketAddr, admin: SocketAddr, traffic: bool) -> Result<(), Error> {
+pub fn run(http: SocketAddr, admin: SocketAddr, traffic: bool, control: Control) -> Result<(), Error> {
     let n4n = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     n4n.set_nonblocking(true)?;
     let text = format!(
@@ -34,13 +35,17 @@ pub fn run(http: SocketAddr, admin: SocketAddr, traffic: bool) -> Result<(), Err
         n4n.local_addr()?
     );
     let settings = Settings::parse(&text, Path::new("")).expect("the demo's own configuration is sound");
-    let server = Server::open(settings)?;
+    let server = Server::open(settings, control)?;
     let http = server.addresses().first().copied().unwrap_or(http);
     let admin = server.admin_address()?;
-    println!("gateway    http://{http}");
-    println!("live page  http://{admin}/");
-    println!("metrics    http://{admin}/metrics");
-    println!("try it     {}", curl_line(http));
+    let addresses = format!(
+        "gateway    http://{http}\nlive page  http://{admin}/\nmetrics    http://{admin}/metrics\n\
+         try it     {}\n",
+        curl_line(http)
+    );
+    if print(addresses)? == Printed::ReaderLeft {
+        return Ok(());
+    }
     server.run(None, async move {
         let stand_in = async {
             let served = match TcpListener::from_std(n4n) {

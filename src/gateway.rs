@@ -6,8 +6,10 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
-    time::{Instant, SystemTime},
+    thread,
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -27,6 +29,9 @@ use crate::{
     tls::Expiring,
     upstream::Peers,
 };
+
+/// How long the end of the process waits for its log and its trail.
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
 /// The gateway, shared by all workers.
 #[derive(Debug)]
@@ -127,15 +132,20 @@ impl Gateway {
         *self.phase.borrow() >= Phase::Retiring
     }
 
-    /// Writes out what has been logged and recorded.
+    /// Writes out what has been logged and recorded, as far as that does not hold up the end of the process.
     pub fn close(&self) {
+        let deadline = Instant::now() + CLOSED_WITHIN;
+        let left = || deadline.saturating_duration_since(Instant::now());
         let live = self.live();
+        let flushed = live.trail.clone().map(flush);
         if let Some(log) = &live.access_log {
-            log.close();
+            log.close(left());
         }
-        if let Some(trail) = &live.trail
-            && let Err(error) = trail.flush()
-        {
+        let flushed = flushed.map(|flushed| {
+            let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "the disk takes too long"));
+            flushed.and_then(|flushed| flushed.recv_timeout(left()).unwrap_or_else(late))
+        });
+        if let Some(Err(error)) = flushed {
             tracing::error!(%error, "the audit trail's last records may not be on the disk");
         }
     }
@@ -198,6 +208,14 @@ impl Gateway {
             log.write(record);
         }
     }
+}
+
+/// Forces a trail to the disk, on a thread that nobody need wait for.
+fn flush(trail: Arc<Trail>) -> io::Result<mpsc::Receiver<io::Result<()>>> {
+    let (done, flushed) = mpsc::sync_channel(1);
+    // Who does not wait any more is not told.
+    thread::Builder::new().name("audit-flush".into()).spawn(move || drop(done.send(trail.flush())))?;
+    Ok(flushed)
 }
 
 fn store_of(settings: &Settings) -> Option<Arc<Store>> {

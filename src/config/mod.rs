@@ -20,6 +20,7 @@ pub use fault::Fault;
 pub use units::HostPort;
 
 use crate::{
+    files,
     policy::Policy,
     quota::{Quota, UnlistedQuota},
     quota_store::{Address, WhenRedisFails},
@@ -175,6 +176,8 @@ pub struct User {
 /// What is written where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
+    /// How much the operational log tells.
+    pub level: tracing::Level,
     /// Where access log lines go.
     pub access: AccessSink,
     /// The audit trail's file; none: no trail.
@@ -198,7 +201,7 @@ impl Settings {
     /// # Errors
     /// Every fault found, in the order of the file.
     pub fn load(file: &Path) -> Result<Self, Vec<Fault>> {
-        let text = std::fs::read_to_string(file).map_err(|error| {
+        let text = files::read_text(file).map_err(|error| {
             vec![Fault {
                 line: None,
                 place: file.display().to_string(),

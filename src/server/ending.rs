@@ -1,49 +1,25 @@
 //! How the process ends: SIGTERM drains it, SIGQUIT hands its sockets to a successor first.
 
-use std::{future::pending, io};
+use std::future::pending;
 
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::sleep,
-};
+use tokio::{signal::unix::Signal, time::sleep};
 
 use super::{connections::OpenConnections, listener::Sockets, upgrade::hand_over};
 use crate::gateway::{Gateway, Phase};
-
-/// The signals that are not to end the process as they would by themselves.
-pub(super) struct Signals {
-    terminate: Signal,
-    quit: Signal,
-    /// A file that has grown to its limit is an error of that write, not the end of the process.
-    _file_too_large: Signal,
-}
-
-impl Signals {
-    /// Listens for them from now on.
-    ///
-    /// # Errors
-    /// Those of the system.
-    pub(super) fn listen() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            quit: signal(SignalKind::quit())?,
-            _file_too_large: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
-        })
-    }
-}
 
 /// What makes the process end in good order.
 pub(super) struct Ends<'a> {
     pub(super) gateway: &'a Gateway,
     pub(super) open: &'a OpenConnections,
     pub(super) sockets: Sockets,
-    pub(super) signals: Signals,
+    pub(super) terminate: Signal,
+    pub(super) quit: Signal,
 }
 
 impl Ends<'_> {
     /// Waits until the process has been told to end and nothing is in flight, or that took too long.
     pub(super) async fn wait(self) {
-        let Self { gateway, open, sockets, signals: Signals { mut terminate, mut quit, .. } } = self;
+        let Self { gateway, open, sockets, mut terminate, mut quit } = self;
         let succeeded = async {
             loop {
                 quit.recv().await;

@@ -1,6 +1,7 @@
 //! The process: it opens the listeners, starts the workers, and ends when it is told to.
 
 mod connections;
+mod control;
 mod ending;
 mod health;
 mod listener;
@@ -20,12 +21,7 @@ use std::{
 };
 
 use sd_notify::NotifyState;
-use tokio::{
-    net::TcpListener,
-    runtime::{self, Runtime},
-    signal::unix::{SignalKind, signal},
-    time::interval,
-};
+use tokio::{net::TcpListener, time::interval};
 
 use crate::{
     admin,
@@ -34,11 +30,14 @@ use crate::{
     upstream::peers::LOOKUP_EVERY,
 };
 use connections::{Accepting, OpenConnections};
-use ending::{Ends, Signals};
+use control::Signals;
+use ending::Ends;
 use listener::{Listener, Sockets, listen};
 use reload::reload_on_hangup;
 use upgrade::{Inherited, Predecessor, await_sockets};
 use worker::Worker;
+
+pub use control::Control;
 
 /// How often idle users are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
@@ -81,7 +80,7 @@ pub enum Error {
 /// A gateway that listens, ready to be run.
 pub struct Server {
     gateway: Arc<Gateway>,
-    control: Runtime,
+    control: Control,
     listeners: Vec<Listener<TcpListener>>,
     admin: Listener<TcpListener>,
     predecessor: Option<Predecessor>,
@@ -98,35 +97,35 @@ impl Server {
     ///
     /// # Errors
     /// What cannot be opened.
-    pub fn open(settings: Settings) -> Result<Self, Error> {
-        let control = runtime::Builder::new_current_thread().enable_all().build()?;
+    pub fn open(settings: Settings, control: Control) -> Result<Self, Error> {
         let gateway = Arc::new(Gateway::open(settings)?);
         Self::with(control, gateway, Inherited::default(), None)
     }
 
     /// Opens what the settings name but for the listeners, which it takes over from the running process; waits
-    /// for that process to hand them over.
+    /// for that process to hand them over. `None`: it was told to end before that.
     ///
     /// # Errors
     /// What cannot be opened; then the running process goes on as before.
-    pub fn take_over(settings: Settings) -> Result<Self, Error> {
+    pub fn take_over(settings: Settings, mut control: Control) -> Result<Option<Self>, Error> {
         let socket = settings.listen.upgrade_socket.clone().ok_or(Error::NoUpgradeSocket)?;
-        let control = runtime::Builder::new_current_thread().enable_all().build()?;
         // Before anything is taken over, so that what fails here has changed nothing.
         let gateway = Arc::new(Gateway::open(settings)?);
+        let handed_over = control.signals.unless_ended(await_sockets(&socket));
+        let Some(handed_over) = control.runtime.block_on(handed_over) else { return Ok(None) };
         let (inherited, predecessor) =
-            control.block_on(await_sockets(&socket)).map_err(|source| Error::Upgrade { socket, source })?;
-        Self::with(control, gateway, inherited, Some(predecessor))
+            handed_over.map_err(|source| Error::Upgrade { socket: socket.clone(), source })?;
+        Self::with(control, gateway, inherited, Some(predecessor)).map(Some)
     }
 
     fn with(
-        control: Runtime,
+        control: Control,
         gateway: Arc<Gateway>,
         mut inherited: Inherited,
         predecessor: Option<Predecessor>,
     ) -> Result<Self, Error> {
         let live = gateway.live();
-        let entered = control.enter();
+        let entered = control.runtime.enter();
         let Listen { http, https, admin, .. } = &live.settings.listen;
         let plain = http.iter().map(|&address| (address, None));
         let secured = https.iter().map(|https| (https.address, Some(https.clone())));
@@ -174,11 +173,14 @@ impl Server {
                 .collect::<io::Result<_>>()?,
             admin: admin.try_map(TcpListener::into_std)?,
         };
-        let result = control.block_on(async {
-            let mut interrupt = signal(SignalKind::interrupt())?;
-            let hangup = signal(SignalKind::hangup())?;
-            let signals = Signals::listen()?;
-            gateway.live().peers.look_up().await;
+        let Control { runtime, mut signals } = control;
+        let result = runtime.block_on(async {
+            let peers = gateway.live().peers.clone();
+            if signals.unless_ended(peers.look_up()).await.is_none() {
+                tracing::info!("stopped before serving");
+                return Ok(());
+            }
+            let Signals { mut interrupt, terminate, hangup, quit, _file_too_large } = signals;
             for number in 0..gateway.live().settings.listen.threads.get() {
                 let duplicate = |listener: &Listener<_>| Ok((listener.duplicate()?, Accepting::begin(&open)));
                 let listeners = sockets.listeners.iter().map(duplicate).collect::<io::Result<_>>()?;
@@ -186,7 +188,7 @@ impl Server {
                 thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
             }
             let admin = TcpListener::from_std(sockets.admin.duplicate()?.socket)?;
-            let ends = Ends { gateway: &gateway, open: &open, sockets, signals };
+            let ends = Ends { gateway: &gateway, open: &open, sockets, terminate, quit };
             gateway.enter(Phase::Serving);
             tracing::info!("ready");
             // With its number, for a service manager that knew the process before it as the service's.
@@ -214,6 +216,8 @@ impl Server {
             Ok(())
         });
         gateway.close();
+        // A name that is still being looked up is waited for by nobody.
+        runtime.shutdown_background();
         result
     }
 }

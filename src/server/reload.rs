@@ -7,6 +7,7 @@ use tokio::signal::unix::Signal;
 use crate::{
     config::{Listen, Settings},
     gateway::Gateway,
+    telemetry::log,
 };
 
 /// Reads the configuration again whenever SIGHUP asks for it.
@@ -41,11 +42,13 @@ async fn reload(gateway: &Gateway, config: &Path) -> bool {
         }
     };
     let addresses = |listen: &Listen| -> Vec<_> { listen.https.iter().map(|https| https.address).collect() };
+    let level = settings.log.level;
     let (new, old) = (settings.listen.clone(), gateway.live().settings.listen.clone());
     if let Err(error) = gateway.reload(settings).await {
         tracing::error!(%error, "the configuration cannot be followed; the one in force stays");
         return false;
     }
+    log::set_level(level);
     for (key, is_changed) in [
         ("listen.http", new.http != old.http),
         ("listen.https", addresses(&new) != addresses(&old)),

@@ -96,6 +96,7 @@ async fn serve(
     client: SocketAddr,
     place: Place,
 ) {
+    tracing::debug!(%client, is_tls = tls.is_some(), "a connection begins");
     if socket.set_nodelay(true).is_ok() {
         let transport = match tls {
             None => Some(Transport::Plain(socket)),
@@ -107,4 +108,5 @@ async fn serve(
         }
     }
     drop(place);
+    tracing::debug!(%client, "a connection ends");
 }

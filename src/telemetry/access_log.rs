@@ -3,17 +3,15 @@
 //! Requests write their line into a bounded buffer and go on; the writer takes the buffer whole. When it
 //! cannot keep up, lines are dropped and counted, and no request ever waits.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::{io, time::Duration};
 
 use prometheus::IntCounter;
 
-use super::line::{self, Second};
+use super::{
+    line::{self, Second},
+    sink::Sink,
+    writer::{News, Options, Writer},
+};
 use crate::{config::AccessSink, outcome::Record};
 
 /// How many bytes of lines may wait for the writer.
@@ -26,24 +24,7 @@ const GATHER: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct AccessLog {
     sink: AccessSink,
-    shared: Arc<Shared>,
-    dropped: IntCounter,
-    writer: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    waiting: Mutex<Waiting>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    lines: Vec<u8>,
-    second: Second,
-    /// What the writer writes to from now on.
-    replacement: Option<File>,
-    is_closed: bool,
+    writer: Writer<Second>,
 }
 
 impl AccessLog {
@@ -52,31 +33,16 @@ impl AccessLog {
     /// # Errors
     /// Those of opening the file.
     pub fn open(sink: &AccessSink, dropped: IntCounter) -> io::Result<Option<Self>> {
-        let output: Box<dyn Write + Send> = match sink {
-            AccessSink::Off => return Ok(None),
-            AccessSink::Stdout => Box::new(io::stdout()),
-            AccessSink::File(path) => Box::new(append(path)?),
-        };
-        let shared = Arc::new(Shared { waiting: Mutex::default(), changed: Condvar::new() });
-        let writers = shared.clone();
-        let writer =
-            thread::Builder::new().name("access-log".into()).spawn(move || write_all(&writers, output))?;
-        Ok(Some(Self { sink: sink.clone(), shared, dropped, writer: Mutex::new(Some(writer)) }))
+        let Some(output) = open(sink)? else { return Ok(None) };
+        let options =
+            Options { name: "access-log", capacity: MAX_WAITING, gather: GATHER, dropped, tell: tell_of };
+        Ok(Some(Self { sink: sink.clone(), writer: Writer::start(output, options)? }))
     }
 
     /// Hands a request's line to the writer, or drops it when too many are waiting.
     pub fn write(&self, record: &Record<'_>) {
-        let mut waiting = lock(&self.shared.waiting);
-        if waiting.is_closed || waiting.lines.len() >= MAX_WAITING {
-            self.dropped.inc();
-            return;
-        }
-        let was_empty = waiting.lines.is_empty();
-        let Waiting { lines, second, .. } = &mut *waiting;
-        line::write(lines, second, record);
-        drop(waiting);
-        if was_empty {
-            self.shared.changed.notify_one();
+        if self.writer.add(|lines, second| line::write(lines, second, record)) {
+            tracing::error!("the access log is not taken as fast as it is written; lines are lost");
         }
     }
 
@@ -85,66 +51,45 @@ impl AccessLog {
     /// # Errors
     /// Those of opening the file; then the old one goes on being written.
     pub fn reopen(&self) -> io::Result<()> {
-        if let AccessSink::File(path) = &self.sink {
-            lock(&self.shared.waiting).replacement = Some(append(path)?);
-            self.shared.changed.notify_one();
+        if let AccessSink::File(_) = &self.sink
+            && let Some(sink) = open(&self.sink)?
+        {
+            self.writer.replace(sink);
         }
         Ok(())
     }
 
     /// Writes what is waiting and stops the writer; what comes later is dropped.
-    pub fn close(&self) {
-        lock(&self.shared.waiting).is_closed = true;
-        self.shared.changed.notify_one();
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if writer.is_some_and(|writer| writer.join().is_err()) {
-            tracing::error!("the access log's writer had failed");
+    pub fn close(&self, patience: Duration) {
+        self.writer.close();
+        if !self.writer.flush(patience) {
+            tracing::error!("the access log's last lines are lost: they were not taken in time");
         }
     }
 }
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        self.close();
+        // Waits for nothing: the last request that used it ends on a worker.
+        self.writer.close();
     }
 }
 
-fn append(path: &std::path::Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+fn open(sink: &AccessSink) -> io::Result<Option<Sink>> {
+    let sink = match sink {
+        AccessSink::Off => return Ok(None),
+        AccessSink::Stdout => Sink::inherited(io::stdout())?,
+        AccessSink::File(path) => Sink::append(path)?,
+    };
+    if sink.is_unread() {
+        tracing::warn!("nobody reads the pipe that log.access names; lines are lost until somebody does");
+    }
+    Ok(Some(sink))
 }
 
-fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
-    waiting.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn write_all(shared: &Shared, mut output: Box<dyn Write + Send>) {
-    let mut lines = Vec::new();
-    let mut is_failing = false;
-    loop {
-        let mut waiting = lock(&shared.waiting);
-        while waiting.lines.is_empty() && waiting.replacement.is_none() && !waiting.is_closed {
-            waiting = shared.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-        }
-        if !waiting.is_closed {
-            waiting = shared.changed.wait_timeout(waiting, GATHER).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        let is_closed = waiting.is_closed;
-        let replacement = waiting.replacement.take();
-        std::mem::swap(&mut waiting.lines, &mut lines);
-        drop(waiting);
-        let written = output.write_all(&lines).and_then(|()| output.flush());
-        lines.clear();
-        if let Some(file) = replacement {
-            output = Box::new(file);
-        }
-        if let Err(error) = &written
-            && !is_failing
-        {
-            tracing::error!(%error, "the access log cannot be written; lines are lost");
-        }
-        is_failing = written.is_err();
-        if is_closed {
-            return;
-        }
+fn tell_of(news: News<'_>) {
+    match news {
+        News::Fails(error) => tracing::error!(%error, "the access log cannot be written; lines are lost"),
+        News::Recovers { lost } => tracing::warn!(lost, "the access log is written again"),
     }
 }

@@ -3,7 +3,7 @@
 //! All series are made here, once, so that counting is an addition and no label ever takes a value
 //! that a caller chooses.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -24,6 +24,13 @@ const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The user label of everyone who is not listed.
 const OTHER: &str = "other";
+
+/// Lines of the operational log that were lost. The process has one such log, whoever scrapes it.
+pub static LOG_DROPPED: LazyLock<IntCounter> = LazyLock::new(|| {
+    let opts =
+        Maker::opts("log_dropped_total", "Lines of the operational log, on standard error, that were lost.");
+    IntCounter::with_opts(opts).expect(DEFINITION)
+});
 
 /// One user's requests, by how they ended.
 pub type UserCounters = [IntCounter; Outcome::LABELS.len()];
@@ -51,7 +58,7 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     /// Client connections open.
     pub connections: IntGauge,
-    /// Access log lines that could not be written in time.
+    /// Access log lines that were lost.
     pub access_log_dropped: IntCounter,
     /// Audit records that could not be written when they were due.
     pub audit_errors: IntCounter,
@@ -110,6 +117,7 @@ impl Metrics {
             "Whether the configuration in force is the one that was last asked for.",
         );
         config_last_reload_successful.set(1);
+        register(&registry, LOG_DROPPED.clone());
         #[cfg(target_os = "linux")]
         register(&registry, prometheus::process_collector::ProcessCollector::for_self());
         Self {
@@ -143,7 +151,7 @@ impl Metrics {
             connections: make.gauge("connections", "Client connections open."),
             access_log_dropped: make.counter(
                 "access_log_dropped_total",
-                "Access log lines dropped because the writer could not keep up.",
+                "Access log lines that were lost: they could not be written, or not as fast as they came.",
             ),
             audit_errors: make.counter("audit_errors_total", "Audit records that could not be written."),
             quota_evictions: make

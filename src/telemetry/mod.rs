@@ -1,7 +1,11 @@
-//! What the gateway tells of its work: metrics, the access log and the last refusals, all from the same records.
+//! What the gateway tells of its work: metrics, the access log and the last refusals, all
+//! from the same records, and the operational log.
 
 pub mod access_log;
 mod line;
+pub mod log;
 pub mod metrics;
 pub mod reading;
 pub mod refusals;
+mod sink;
+mod writer;

@@ -1,6 +1,6 @@
 //! Certificates and keys as they stand in PEM files.
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use rustls::{
     crypto::ring,
@@ -9,6 +9,8 @@ use rustls::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
+
+use crate::files;
 
 /// Why a file is of no use. Nothing of its content is told: it may be a key.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +56,7 @@ impl Unusable {
 /// # Errors
 /// Why there are none.
 pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {
-    let text = fs::read(file)?;
+    let text = files::read(file)?;
     let chain = CertificateDer::pem_slice_iter(&text)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| Unusable::BrokenCertificate)?;
@@ -72,7 +74,7 @@ pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Unusabl
 /// # Errors
 /// Why there is none.
 pub fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Unusable> {
-    let text = Zeroizing::new(fs::read(file)?);
+    let text = Zeroizing::new(files::read(file)?);
     PrivateKeyDer::from_pem_slice(&text).map_err(|_| Unusable::NoKey)
 }
 

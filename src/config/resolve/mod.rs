@@ -9,6 +9,7 @@ mod upstream;
 use std::{num::NonZeroU32, path::Path, time::Duration};
 
 use toml::de::DeTable;
+use tracing::Level;
 
 use super::{AccessSink, Fault, Log, Settings, fault::Faults, table::Table, units::Period};
 use crate::policy::{Clients, Mode};
@@ -62,6 +63,15 @@ pub(super) fn resolve(text: &str, folder: &Path) -> Result<Settings, Vec<Fault>>
     }
 }
 
+/// How much the operational log may tell.
+const LEVELS: [(&str, Level); 5] = [
+    ("info", Level::INFO),
+    ("error", Level::ERROR),
+    ("warn", Level::WARN),
+    ("debug", Level::DEBUG),
+    ("trace", Level::TRACE),
+];
+
 fn period(table: &mut Table<'_>, key: &'static str, default: Duration, faults: &mut Faults<'_>) -> Duration {
     table.or(key, Period(default), faults).0
 }
@@ -98,6 +108,7 @@ fn choice<T: Copy>(
 }
 
 fn log(mut table: Table<'_>, folder: &Path, faults: &mut Faults<'_>) -> Log {
+    let level = choice(&mut table, "level", &LEVELS, faults);
     let access = match table.or("access", "stdout".to_owned(), faults).as_str() {
         "off" => AccessSink::Off,
         "stdout" => AccessSink::Stdout,
@@ -119,5 +130,5 @@ fn log(mut table: Table<'_>, folder: &Path, faults: &mut Faults<'_>) -> Log {
         faults.add(table.span("audit"), table.place("audit"), "is the access log's file too", mend);
     }
     table.close(faults);
-    Log { access, audit }
+    Log { level, access, audit }
 }

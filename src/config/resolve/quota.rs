@@ -1,12 +1,13 @@
 //! `[quota]`, and the quotas of users and clients.
 
-use std::{fs, num::NonZeroU32, path::Path, time::Duration};
+use std::{num::NonZeroU32, path::Path, time::Duration};
 
 use zeroize::Zeroizing;
 
 use super::{choice, count, period, seconds};
 use crate::{
     config::{QuotaStore, fault::Faults, table::Table, units::Period},
+    files,
     quota::{Quota, UnlistedQuota},
     quota_store::{Address, WhenRedisFails},
 };
@@ -67,7 +68,7 @@ fn secret(written: &str, folder: &Path) -> Result<Zeroizing<String>, (String, &'
         return Ok(Zeroizing::new(value));
     }
     if let Some(path) = written.strip_prefix("file:") {
-        let text = fs::read_to_string(folder.join(path)).map_err(|error| {
+        let text = files::read_text(&folder.join(path)).map_err(|error| {
             (
                 format!("names a file that cannot be read: {error}"),
                 "name one that the gateway's user can read",

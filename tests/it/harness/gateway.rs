@@ -48,7 +48,8 @@ impl GatewayBuilder {
         self
     }
 
-    fn file(&self) -> String {
+    /// The file as it is so far.
+    pub(crate) fn text(&self) -> String {
         let mut file = String::new();
         for (section, lines) in &self.sections {
             if !section.is_empty() {
@@ -76,7 +77,7 @@ impl GatewayBuilder {
     fn start_as(self, mut command: Command) -> Gateway {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let config = folder.path().join("gateway.toml");
-        std::fs::write(&config, self.file()).unwrap();
+        std::fs::write(&config, self.text()).unwrap();
         command.arg("run").arg("--config").arg(&config).envs(self.environment);
         let mut gateway = Gateway::spawn(&mut command, folder);
         gateway.wait_ready();

@@ -51,11 +51,12 @@ impl Lines {
             }
             let left = DEADLINE.saturating_sub(start.elapsed());
             let why = if state.ended { "the pipe ended" } else { "the deadline passed" };
-            assert!(
-                !state.ended && !left.is_zero(),
-                "no {what} before {why}, in:\n{}",
-                state.lines.join("\n")
-            );
+            if state.ended || left.is_zero() {
+                let lines = state.lines.join("\n");
+                // Whoever shows the lines once more while the panic goes up finds no poisoned lock.
+                drop(state);
+                panic!("no {what} before {why}, in:\n{lines}");
+            }
             state = changed.wait_timeout(state, left).unwrap().0;
         }
     }

@@ -1,0 +1,163 @@
+//! Files that the configuration names, opened and read without waiting for whoever is at their other end.
+//!
+//! A path may lead to a pipe, a terminal or a device. Opening one of these, or reading it, can take for ever
+//! by itself, and with it the start of the process or a reload.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read},
+    os::{
+        fd::AsFd,
+        unix::fs::{FileTypeExt, OpenOptionsExt},
+    },
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::OFlags,
+    io::Errno,
+};
+
+/// How long a pipe's writer may keep silent, in all, before reading is given up.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The most that is read of a file: more than any configuration or bundle of certificates has.
+const MAX_SIZE: u64 = 16 * 1024 * 1024;
+
+/// Options to open a file with, by which `open` returns at once whatever is there.
+///
+/// The flags are those of the new handle alone: a descriptor that the process was started with keeps its own,
+/// even where the path (`/dev/stdout`) leads to it.
+pub fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
+    options
+}
+
+/// Opens a file to append to, creating it where there is none; `None`: it is a named pipe that nobody reads yet.
+///
+/// # Errors
+/// Those of the system.
+pub fn append(path: &Path) -> io::Result<Option<File>> {
+    match options().create(true).append(true).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) && is_pipe(path) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The whole content of a file.
+///
+/// # Errors
+/// Those of the system; `TimedOut` where a pipe's writer keeps silent for longer than a second, `BrokenPipe`
+/// where it has none, and `FileTooLarge` over 16 MiB.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = options().read(true).open(path)?;
+    let metadata = file.metadata()?;
+    // One byte more, so that the end is found without another allocation, which would leave a copy of a key.
+    let size = usize::try_from(metadata.len().min(MAX_SIZE)).unwrap_or_default() + 1;
+    let mut content = Vec::with_capacity(size);
+    let deadline = Instant::now() + PATIENCE;
+    let mut rest = (&file).take(MAX_SIZE + 1);
+    // What was read before an error stays in `content`.
+    while let Err(error) = rest.read_to_end(&mut content) {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            return Err(error);
+        }
+        if !wait(&file, PollFlags::IN, deadline.saturating_duration_since(Instant::now()))? {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "its writer keeps silent"));
+        }
+    }
+    if content.len() as u64 > MAX_SIZE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 16 MiB"));
+    }
+    if content.is_empty() && metadata.file_type().is_fifo() {
+        return Err(io::Error::new(io::ErrorKind::BrokenPipe, "it is a pipe that nobody writes to"));
+    }
+    Ok(content)
+}
+
+/// The whole content of a file, in UTF-8.
+///
+/// # Errors
+/// Those of [`read`], and `InvalidData`, without the content, where it is not in UTF-8.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read(path)?).map_err(|error| {
+        // The bytes may be a secret; who wipes what was read cannot reach this copy.
+        drop(zeroize::Zeroizing::new(error.into_bytes()));
+        io::Error::new(io::ErrorKind::InvalidData, "it is not in UTF-8")
+    })
+}
+
+/// Waits until a file is ready, or was hung up; false when it was not within `patience`.
+///
+/// # Errors
+/// Those of the system.
+pub fn wait(file: impl AsFd, flags: PollFlags, patience: Duration) -> io::Result<bool> {
+    let timeout = Timespec::try_from(patience).map_err(io::Error::other)?;
+    match poll(&mut [PollFd::new(&file, flags)], Some(&timeout)) {
+        Ok(ready) => Ok(ready > 0),
+        // A signal came; nothing is lost by looking again.
+        Err(Errno::INTR) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_pipe(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.file_type().is_fifo())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write, process::Command};
+
+    use super::*;
+
+    fn pipe(folder: &Path) -> std::path::PathBuf {
+        let path = folder.join("pipe");
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        path
+    }
+
+    #[test]
+    fn a_pipe_is_read_while_it_has_a_writer_and_never_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = pipe(folder.path());
+        assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        // Open for both, so that opening it needs no other end.
+        let mut silent = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        silent.write_all(b"part").unwrap();
+        assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        // Held open meanwhile, for a pipe that nobody has open forgets what was written.
+        let reader = options().read(true).open(&path).unwrap();
+        silent.write_all(b"whole").unwrap();
+        drop(silent);
+        assert_eq!(read(&path).unwrap(), b"whole");
+        drop(reader);
+    }
+
+    #[test]
+    fn appending_waits_for_no_reader() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = pipe(folder.path());
+        assert!(append(&path).unwrap().is_none());
+        let reader = options().read(true).open(&path).unwrap();
+        assert!(append(&path).unwrap().is_some());
+        drop(reader);
+        assert!(append(folder.path()).is_err(), "a folder");
+        append(&folder.path().join("new")).unwrap().unwrap().write_all(b"line\n").unwrap();
+        assert_eq!(read(&folder.path().join("new")).unwrap(), b"line\n");
+    }
+
+    #[test]
+    fn what_has_no_end_is_not_read_to_it() {
+        assert_eq!(read(Path::new("/dev/zero")).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("latin");
+        fs::write(&path, b"\xe9").unwrap();
+        assert_eq!(read_text(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}

@@ -1,1 +1,0 @@
-//! Whoever reads the gateway's output is gone, asleep, or out of space.
