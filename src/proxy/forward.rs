@@ -30,15 +30,6 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
-/// The caller's own fields that are forwarded with an unlock call.
-const FORWARDED: [HeaderName; 5] = [
-    header::ACCEPT,
-    header::ACCEPT_LANGUAGE,
-    header::USER_AGENT,
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
-];
-
 /// Fields by which a client could claim to have been forwarded, in any spelling; the gateway alone may say so.
 const CLAIMS: [&str; 8] = [
     "x-request-id",
@@ -116,7 +107,7 @@ impl Forwarding {
         fields.insert(API_USERNAME, credentials.username.as_value().clone());
         fields.insert(header::CONTENT_TYPE, FORM);
         fields.insert(header::CONTENT_LENGTH, call.canonical_body.len().into());
-        for name in FORWARDED.iter().chain(&live.settings.forward_headers) {
+        for name in &live.settings.forward_headers {
             for value in original.get_all(name) {
                 fields.append(name.clone(), value.clone());
             }
