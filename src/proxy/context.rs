@@ -22,6 +22,7 @@ use crate::{
     reason::Reason,
     upstream::{
         answer::MAX_INTERIM,
+        fault::Cause,
         peers::{Turn, Turns},
     },
 };
@@ -365,10 +366,10 @@ impl Passage {
     }
 
     /// Takes note that the peer tried last could not be connected to.
-    pub(super) fn not_connected(&self) {
+    pub(super) fn not_connected(&self, cause: Cause) {
         // One that was given what others had left of the time is not to blame.
         if let Some(turn) = self.turn.as_ref().filter(|_| !self.is_cut_short) {
-            turn.peer().eject(Instant::now());
+            turn.peer().eject(Instant::now(), cause);
         }
     }
 

@@ -89,7 +89,7 @@ impl ProxyHttp for Callbacks {
     ) -> Box<Error> {
         let within = request.live.settings.upstream.response_timeout;
         if let Some(passage) = &request.passage {
-            passage.not_connected();
+            passage.not_connected(fault::cause(&error));
             // Nothing has been sent yet.
             error.set_retry(passage.may_try_another(within));
         }
@@ -222,11 +222,13 @@ impl ProxyHttp for Callbacks {
                 None => return unanswered,
             }
         };
+        let cause = fault::cause(error);
         tracing::warn!(
             request_id = %request.id,
             peer = ?request.passage.as_ref().and_then(Passage::peer),
             code = reason.code(),
-            cause = error.etype().as_str(),
+            cause = cause.label(),
+            why = cause.words(),
             "a call failed"
         );
         request.state = State::Failed(reason);

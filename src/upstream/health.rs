@@ -7,7 +7,7 @@ use http::header;
 use pingora::{connectors::http::v1::Connector, http::RequestHeader};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::peer::Peer;
+use super::{fault, peer::Peer};
 use crate::{
     config::HealthCheck,
     gateway::{Gateway, Live},
@@ -52,7 +52,7 @@ async fn examine(connector: &Connector, live: &Live, check: &HealthCheck, peer: 
 
 /// Asks over a connection of its own, which also shows that one can be made.
 async fn ask(connector: &Connector, live: &Live, check: &HealthCheck, peer: &Peer) -> Result<(), String> {
-    let said = |error: Box<pingora::Error>| error.etype().as_str().to_owned();
+    let said = |error: Box<pingora::Error>| fault::cause(&error).words().to_owned();
     let upstream = &live.settings.upstream;
     let peer = forward::peer(peer.address(), upstream, live.generation, check.timeout);
     let (mut session, _) = connector.get_http_session(&peer).await.map_err(said)?;
