@@ -14,14 +14,13 @@ use zeroize::Zeroizing;
 
 use crate::{
     audit,
-    config::{AccessSink, Log, Settings},
+    config::{AccessSink, Log, Reading, Settings},
     demo,
     explain::Explanation,
     gateway::Gateway,
     policy::{access::KeyDigest, credential},
     server::Server,
     stand_in,
-    tls::Expiring,
 };
 
 /// A gateway for the customer-unlock call of NATS for Networks (n4n).
@@ -107,14 +106,13 @@ impl Cli {
         log_to_stderr();
         std::panic::set_hook(Box::new(tell_of_panic));
         match self.command {
-            Command::Run { config, upgrade } => {
-                load(&config).map_or_else(|code| code, |settings| run(settings, &config, upgrade))
-            }
-            Command::Check { config } => load(&config).map_or_else(
+            Command::Run { config, upgrade } => load(&config, Reading::ToStart)
+                .map_or_else(|code| code, |settings| run(settings, &config, upgrade)),
+            Command::Check { config } => load(&config, Reading::ToCheck).map_or_else(
                 |code| code,
                 |settings| {
                     warn_of_unknown_names(&settings, &config);
-                    for warning in settings.certificates().filter_map(Expiring::warning) {
+                    for warning in settings.warnings() {
                         eprintln!("{}: warning: {warning}", config.display());
                     }
                     println!("{}: sound", config.display());
@@ -125,9 +123,8 @@ impl Cli {
                 let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
                 finish(demo::run(loopback(port), loopback(admin_port), traffic))
             }
-            Command::Explain { config, client, json } => {
-                load(&config).map_or_else(|code| code, |settings| finish(explain(settings, client, json)))
-            }
+            Command::Explain { config, client, json } => load(&config, Reading::Alone)
+                .map_or_else(|code| code, |settings| finish(explain(settings, client, json))),
             Command::Audit { command: Audit::Verify { files } } => audit::run_verify(&files),
             Command::HashKey => finish(hash_key()),
             Command::StandIn { listen } => finish(run_stand_in(listen)),
@@ -149,8 +146,8 @@ fn tell_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
     tracing::error!(at, thread = std::thread::current().name(), "a defect in the gateway; please report it");
 }
 
-fn load(config: &Path) -> Result<Settings, ExitCode> {
-    Settings::load(config).map_err(|faults| {
+fn load(config: &Path, reading: Reading) -> Result<Settings, ExitCode> {
+    Settings::load(config, reading).map_err(|faults| {
         for fault in &faults {
             eprintln!("{}: {fault}", config.display());
         }
