@@ -19,6 +19,7 @@ use rustix::{
     net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt::set_socket_reuseaddr},
     process::geteuid,
 };
+use rustls::RootCertStore;
 
 use super::{AccessSink, Listen, Log, Settings, fault::Faults};
 
@@ -61,6 +62,9 @@ pub(super) fn look(listen: &Listen, log: &Log, reading: Reading, faults: &mut Fa
     {
         faults.add_at("listen.upgrade_socket", reason, mend);
     }
+    if let Err(Obstacle(reason, mend)) = system_roots() {
+        faults.add_at("SSL_CERT_FILE", reason, mend);
+    }
     for (key, address) in listen.addresses() {
         if let Err(Obstacle(reason, mend)) = may_listen(address, reading) {
             faults.add_at(&format!("listen.{key}"), reason, mend);
@@ -101,11 +105,13 @@ const NAME_A_FILE: &str = "name a file that the gateway's user can write, in a f
 
 /// Whether lines could be appended to the file, or it could be begun.
 fn access_log(path: &Path) -> Result<(), Obstacle> {
-    if is_own_output(path) {
-        return Ok(());
-    }
     let Some(found) = find(path)? else {
-        return may_begin(path, Access::WRITE_OK | Access::EXEC_OK);
+        // The gateway may well have one where this process has none.
+        return if is_own_output(path) {
+            Ok(())
+        } else {
+            may_begin(path, Access::WRITE_OK | Access::EXEC_OK)
+        };
     };
     if let Some(what) = unwritable(found.file_type()) {
         return Err(Obstacle::new(format!("is {what}"), "name a file, or write \"stdout\""));
@@ -170,6 +176,21 @@ fn upgrade_socket(path: &Path) -> Result<(), Obstacle> {
         }
         Ok(_) | Err(_) => Ok(()),
     }
+}
+
+/// Whether the system's roots can be loaded, as they are at the start whether anything is verified by them or not.
+fn system_roots() -> Result<(), Obstacle> {
+    let found = rustls_native_certs::load_native_certs();
+    if let (true, Some(error)) = (found.certs.is_empty(), found.errors.first()) {
+        let mend = "mend what SSL_CERT_FILE and SSL_CERT_DIR name in the environment, or set neither";
+        return Err(Obstacle::new(format!("the system's root certificates cannot be read: {error}"), mend));
+    }
+    let mut roots = RootCertStore::empty();
+    if found.certs.into_iter().all(|root| roots.add(root).is_ok()) {
+        return Ok(());
+    }
+    let mend = "take it out of what SSL_CERT_FILE or SSL_CERT_DIR names, or of the system's own";
+    Err(Obstacle::new("one of the system's root certificates cannot be read", mend))
 }
 
 /// Whether the address could be listened on, as far as it depends on the address and on who asks. What else has its

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -18,6 +19,9 @@ use super::{Call, DEADLINE, Message, Wire, binary};
 
 /// How long after its answer a call may still be uncounted.
 const COUNTED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Where it listens unless a test wants it elsewhere.
+const DEFAULT_HTTP: &str = "http = [\"127.0.0.1:0\"]";
 
 /// A configuration in the making.
 pub(crate) struct GatewayBuilder {
@@ -60,6 +64,14 @@ impl GatewayBuilder {
         file + &self.tail
     }
 
+    /// Has it listen for plain HTTP on these addresses instead.
+    pub(crate) fn listening(mut self, http: &[impl ToString]) -> Self {
+        let http: Vec<String> = http.iter().map(ToString::to_string).collect();
+        let listen = self.sections.entry("listen").or_default();
+        *listen = listen.replace(DEFAULT_HTTP, &format!("http = {http:?}"));
+        self
+    }
+
     /// Starts the gateway and waits until it is ready.
     pub(crate) fn start(self) -> Gateway {
         self.start_as(binary())
@@ -75,6 +87,8 @@ impl GatewayBuilder {
 
     fn start_as(self, mut command: Command) -> Gateway {
         let folder = Arc::new(tempfile::tempdir().unwrap());
+        // As an operator makes it, whatever the umask here: the socket of an upgrade may be in it.
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         let config = folder.path().join("gateway.toml");
         std::fs::write(&config, self.file()).unwrap();
         command.arg("run").arg("--config").arg(&config).envs(self.environment);
@@ -114,7 +128,7 @@ impl Gateway {
     pub(crate) fn before_all(peers: &[impl ToString]) -> GatewayBuilder {
         let peers: Vec<String> = peers.iter().map(ToString::to_string).collect();
         GatewayBuilder { sections: BTreeMap::new(), tail: String::new(), environment: Vec::new() }
-            .set("listen", "http = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"")
+            .set("listen", &format!("{DEFAULT_HTTP}\nadmin = \"127.0.0.1:0\""))
             .set("upstream", &format!("peers = {peers:?}"))
     }
 
@@ -152,7 +166,7 @@ impl Gateway {
     }
 
     fn listener(&self, kind: &str) -> SocketAddr {
-        let named = regex::Regex::new(&format!(r"listening {kind}=([0-9.:]+)")).unwrap();
+        let named = regex::Regex::new(&format!(r"listening {kind}=([0-9.:\[\]]+)")).unwrap();
         self.stderr.wait_for(&format!("{kind} listener"), |lines| {
             lines.iter().find_map(|line| named.captures(line)?[1].parse().ok())
         })
@@ -323,6 +337,11 @@ impl Gateway {
         let metrics = self.admin("/metrics").map(|(_, page)| ("/metrics", page)).ok();
         let events = self.first_event().map(|event| ("/events", event)).ok();
         metrics.into_iter().chain(events).collect()
+    }
+
+    /// What the live page shows now, waited for no longer than it takes to be asked for.
+    pub(crate) fn event(&self) -> String {
+        self.first_event().unwrap()
     }
 
     fn first_event(&self) -> std::io::Result<String> {
