@@ -150,9 +150,11 @@ fn ends_a_line(path: &Path, length: u64) -> bool {
 fn upgrade_socket(path: &Path) -> Result<(), Obstacle> {
     let mend = "name one in a folder of the gateway's user's own, with mode 0700";
     let folder = folder_of(path);
-    let found = fs::metadata(folder).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Obstacle::new("is in a folder that is not there", mend),
-        _ => Obstacle::new(format!("is in a folder that cannot be reached: {error}"), mend),
+    let found = fs::metadata(folder).map_err(|error| {
+        let is_absent = error.kind() == io::ErrorKind::NotFound;
+        let reached = || format!("is in a folder that cannot be reached: {error}");
+        let reason = if is_absent { "is in a folder that is not there".into() } else { reached() };
+        Obstacle::new(reason, mend)
     })?;
     let user = geteuid().as_raw();
     if !found.is_dir() {

@@ -119,9 +119,9 @@ fn bits(integer: &BerObject<'_>) -> usize {
 /// An ECDSA key by its own form (RFC 5915): a version, the key, and its curve in brackets.
 fn sec1(der: &[u8]) -> Option<KeyKind> {
     let (_, key) = parse_der(der).ok()?;
-    let curve = key.as_sequence().ok()?.iter().find_map(|item| match &item.content {
-        BerObjectContent::Unknown(any) if any.header.tag().0 == 0 => oid(&parse_der(any.data).ok()?.1),
-        _ => None,
+    let curve = key.as_sequence().ok()?.iter().find_map(|item| {
+        let BerObjectContent::Unknown(any) = &item.content else { return None };
+        if any.header.tag().0 == 0 { oid(&parse_der(any.data).ok()?.1) } else { None }
     });
     Some(KeyKind::Ec(curve_called(curve.as_deref())))
 }

@@ -30,7 +30,7 @@ pub enum Unusable {
     NotPem(#[from] Flaw),
     /// No certificate stands in it, but perhaps something else, at a line.
     #[error("has no certificate in it")]
-    NoCertificate(Option<(Kind, usize)>),
+    NoCertificate(Option<Found>),
     /// The certificate at a line cannot be read.
     #[error("has a certificate in it that cannot be read")]
     BrokenCertificate(usize),
@@ -39,7 +39,7 @@ pub enum Unusable {
     Version1(usize),
     /// No private key stands in it, but perhaps something else, at a line.
     #[error("has no private key in it")]
-    NoKey(Option<(Kind, usize)>),
+    NoKey(Option<Found>),
     /// The key in it cannot be used.
     #[error("has a private key in it that cannot be used")]
     BrokenKey,
@@ -75,7 +75,7 @@ impl Unusable {
     pub fn mend(&self) -> String {
         let certificates = "name a PEM file of X.509 certificates, the leaf first";
         let key = "name a PEM file with one unencrypted RSA, ECDSA or Ed25519 private key";
-        let but = |found: &Option<(Kind, usize)>| {
+        let but = |found: &Option<Found>| {
             found.map(|(kind, line)| format!("; this one has {kind} at line {line}")).unwrap_or_default()
         };
         match self {
@@ -139,22 +139,15 @@ fn read_certificates(
 ) -> Result<Vec<CertificateDer<'static>>, Unusable> {
     // It may have a key in it all the same.
     let text = Zeroizing::new(fs::read(file)?);
-    let (found, stray) = sort(&text, Kind::Certificate, |kind| {
+    let found = sort(&text, Kind::Certificate, Kind::PrivateKey, |kind| {
         beside == Beside::TheOther && matches!(kind, Kind::PrivateKey | Kind::EcParameters)
-    })?;
-    match stray {
-        Some((kind, line)) if found.is_empty() && kind == Kind::PrivateKey => {
-            return Err(Unusable::NoCertificate(Some((kind, line))));
-        }
-        Some((kind, line)) => return Err(Unusable::Stray(kind, line)),
-        None if found.is_empty() => return Err(Unusable::NoCertificate(None)),
-        None => {}
-    }
+    })?
+    .map_err(Unusable::NoCertificate)?;
     let read = |Block { line, text, .. }: &Block<'_>| {
         let certificate =
             CertificateDer::from_pem_slice(text).map_err(|_| Unusable::BrokenCertificate(*line))?;
         match X509Certificate::from_der(&certificate) {
-            Ok((rest, readable)) if rest.is_empty() => judge(*line, &readable)?,
+            Ok(([], readable)) => judge(*line, &readable)?,
             Ok(_) | Err(_) => return Err(Unusable::BrokenCertificate(*line)),
         }
         Ok(certificate)
@@ -168,29 +161,40 @@ fn read_certificates(
 /// Why there is none, or what else is in it.
 pub fn private_key(file: &Path, beside: Beside) -> Result<PrivateKeyDer<'static>, Unusable> {
     let text = Zeroizing::new(fs::read(file)?);
-    let (found, stray) = sort(&text, Kind::PrivateKey, |kind| {
+    let found = sort(&text, Kind::PrivateKey, Kind::Certificate, |kind| {
         kind == Kind::EcParameters || (beside == Beside::TheOther && kind == Kind::Certificate)
-    })?;
-    match (found.as_slice(), stray) {
-        ([], Some((kind @ Kind::Certificate, line))) => Err(Unusable::NoKey(Some((kind, line)))),
-        (_, Some((kind, line))) => Err(Unusable::Stray(kind, line)),
-        ([], None) => Err(Unusable::NoKey(None)),
-        ([key], None) => PrivateKeyDer::from_pem_slice(key.text).map_err(|_| Unusable::BrokenKey),
-        ([_, second, ..], None) => Err(Unusable::SecondKey(second.line)),
+    })?
+    .map_err(Unusable::NoKey)?;
+    match found.as_slice() {
+        [] => Err(Unusable::NoKey(None)),
+        [key] => PrivateKeyDer::from_pem_slice(key.text).map_err(|_| Unusable::BrokenKey),
+        [_, second, ..] => Err(Unusable::SecondKey(second.line)),
     }
 }
 
-/// The blocks of one kind, and the first of those that are of another and may not be there.
-#[expect(clippy::type_complexity, reason = "named once, and taken apart at once")]
+/// A block's kind, and the line it begins at.
+type Found = (Kind, usize);
+
+/// The blocks of the wanted kind, or, where there are none, the first of the kind that it is mistaken for.
+///
+/// # Errors
+/// The file is no PEM, or has a block in it that may not be there.
 fn sort(
     text: &[u8],
     wanted: Kind,
+    mistaken: Kind,
     may_be_there: impl Fn(Kind) -> bool,
-) -> Result<(Vec<Block<'_>>, Option<(Kind, usize)>), Unusable> {
+) -> Result<Result<Vec<Block<'_>>, Option<Found>>, Unusable> {
     let (found, others): (Vec<_>, Vec<_>) =
         pem::blocks(text)?.into_iter().partition(|block| block.kind == wanted);
-    let stray = others.iter().find(|block| !may_be_there(block.kind));
-    Ok((found, stray.map(|block| (block.kind, block.line))))
+    let place = |block: &Block<'_>| (block.kind, block.line);
+    if found.is_empty() && others.iter().all(|block| block.kind == mistaken || may_be_there(block.kind)) {
+        return Ok(Err(others.iter().find(|block| block.kind == mistaken).map(place)));
+    }
+    match others.iter().find(|block| !may_be_there(block.kind)).map(place) {
+        Some((kind, line)) => Err(Unusable::Stray(kind, line)),
+        None => Ok(Ok(found)),
+    }
 }
 
 /// Puts a chain and its key together.
@@ -202,14 +206,11 @@ pub fn pair(
     key: PrivateKeyDer<'static>,
 ) -> Result<Arc<CertifiedKey>, Unusable> {
     let Ok(signing) = ring::sign::any_supported_type(&key) else {
-        return Err(match KeyKind::of(&key) {
-            KeyKind::Other => Unusable::BrokenKey,
-            // Of a kind that is taken, and broken all the same.
-            kind if kind.can_be_verified_with() && !matches!(kind, KeyKind::Rsa(4097..)) => {
-                Unusable::BrokenKey
-            }
-            kind => Unusable::UnfitKey(kind.to_string()),
-        });
+        let kind = KeyKind::of(&key);
+        let is_taken = kind.can_be_verified_with() && !matches!(kind, KeyKind::Rsa(4097..));
+        // Of a kind that is taken, and broken all the same.
+        let is_broken = is_taken || kind == KeyKind::Other;
+        return Err(if is_broken { Unusable::BrokenKey } else { Unusable::UnfitKey(kind.to_string()) });
     };
     let fits = |certificate: &CertificateDer<'static>| {
         match CertifiedKey::new(vec![certificate.clone()], signing.clone()).keys_match() {

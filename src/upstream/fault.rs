@@ -81,9 +81,10 @@ pub enum Cause {
 /// What an error of Pingora's comes from.
 pub fn cause(error: &Error) -> Cause {
     let text = error.to_string();
-    let found = of_tls(&text);
+    if let Some(found) = of_tls(&text) {
+        return found;
+    }
     match error.root_etype() {
-        _ if found.is_some() => found.unwrap_or(Cause::Other),
         ErrorType::ConnectRefused => Cause::ConnectRefused,
         ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Cause::ConnectTimeout,
         ErrorType::ConnectNoRoute => Cause::NoRoute,
@@ -98,7 +99,20 @@ pub fn cause(error: &Error) -> Cause {
         ErrorType::ConnectionClosed => Cause::Closed,
         ErrorType::ReadError | ErrorType::WriteError => Cause::ConnectionBroken,
         ErrorType::InvalidHTTPHeader | ErrorType::H1Error => Cause::BadAnswer,
-        _ => Cause::Other,
+        ErrorType::TLSWantX509Lookup
+        | ErrorType::AcceptError
+        | ErrorType::H2Error
+        | ErrorType::H2Downgrade
+        | ErrorType::InvalidH2
+        | ErrorType::HTTPStatus(_)
+        | ErrorType::FileOpenError
+        | ErrorType::FileCreateError
+        | ErrorType::FileReadError
+        | ErrorType::FileWriteError
+        | ErrorType::InternalError
+        | ErrorType::UnknownError
+        | ErrorType::Custom(_)
+        | ErrorType::CustomCode(..) => Cause::Other,
     }
 }
 
@@ -135,6 +149,8 @@ fn of_certificate(what: &str) -> Cause {
     }
     [
         ("UnknownIssuer", Cause::CertificateUnknownCa),
+        // Its issuer is called as one that is believed, and has another key.
+        ("BadSignature", Cause::CertificateUnknownCa),
         ("certificate expired", Cause::CertificateExpired),
         ("Expired", Cause::CertificateExpired),
         ("certificate not valid yet", Cause::CertificateNotYetValid),
@@ -207,7 +223,7 @@ impl Cause {
             ),
             Self::CertificateUnknownCa => (
                 "certificate_unknown_ca",
-                "its certificate is from a CA that is not believed, or comes without its intermediates; name the CA in upstream.tls.ca, or have the whole chain sent",
+                "its certificate is from a CA that is not believed, perhaps one of the same name, or comes without its intermediates; name the CA in upstream.tls.ca, or have the whole chain sent",
             ),
             Self::CaNotValid => (
                 "ca_not_valid",
@@ -333,7 +349,8 @@ mod tests {
             (other(Webpki::CaUsedAsEndEntity), Cause::CertificateIsCa),
             (other(Webpki::UnsupportedCertVersion), Cause::CertificateVersion1),
             (CertificateError::InvalidPurpose, Cause::CertificatePurpose),
-            (CertificateError::BadSignature, Cause::CertificateBroken),
+            (CertificateError::BadSignature, Cause::CertificateUnknownCa),
+            (CertificateError::BadEncoding, Cause::CertificateBroken),
         ] {
             assert_eq!(super::cause(&in_a_handshake(error.into())), cause);
         }

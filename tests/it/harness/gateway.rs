@@ -339,16 +339,28 @@ impl Gateway {
         metrics.into_iter().chain(events).collect()
     }
 
-    /// What the live page shows now, waited for no longer than it takes to be asked for.
-    pub(crate) fn event(&self) -> String {
-        self.first_event().unwrap()
+    /// Waits until the live page shows these words.
+    pub(crate) fn wait_for_event(&self, words: &str) {
+        let start = Instant::now();
+        let mut seen = String::new();
+        let mut lines = self.events().unwrap();
+        while lines.read_line(&mut seen).is_ok_and(|read| read > 0) && start.elapsed() < DEADLINE {
+            if seen.contains(words) {
+                return;
+            }
+        }
+        panic!("the live page never shows {words}: {seen}");
     }
 
-    fn first_event(&self) -> std::io::Result<String> {
+    fn events(&self) -> std::io::Result<BufReader<TcpStream>> {
         let mut stream = TcpStream::connect_timeout(&self.admin, COUNTED_WITHIN)?;
         stream.set_read_timeout(Some(COUNTED_WITHIN))?;
         write!(stream, "GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", self.admin)?;
-        let (mut event, mut lines) = (String::new(), BufReader::new(stream));
+        Ok(BufReader::new(stream))
+    }
+
+    fn first_event(&self) -> std::io::Result<String> {
+        let (mut event, mut lines) = (String::new(), self.events()?);
         while !event.ends_with("\n\n") && lines.read_line(&mut event)? > 0 {}
         Ok(event)
     }

@@ -205,7 +205,7 @@ fn roots_that_cannot_be_loaded_are_a_fault() {
     ] {
         for command in ["check", "run"] {
             let mut program = binary();
-            program.env("SSL_CERT_FILE", ground.path(roots));
+            program.env("SSL_CERT_FILE", ground.path(roots)).env_remove("SSL_CERT_DIR");
             let (code, written) = ground.run(program, command);
             assert_eq!(code, Some(2), "{command}, {roots}: {written}");
             assert!(written.contains(said), "{command}, {roots}: {written}");
