@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     audit,
-    config::{AccessSink, Settings},
+    config::{AccessSink, Reading, Settings},
     demo,
     explain::Explanation,
     gateway::Gateway,
@@ -25,7 +25,6 @@ use crate::{
     server::{self, Control, Server},
     stand_in,
     telemetry::log,
-    tls::Expiring,
 };
 
 /// A gateway for the customer-unlock call of NATS for Networks (n4n).
@@ -133,18 +132,18 @@ impl Cli {
 
     fn carry_out(self, control: impl FnOnce() -> io::Result<Control>) -> ExitCode {
         match self.command {
-            Command::Run { config, upgrade } => load(&config).map_or_else(
+            Command::Run { config, upgrade } => load(&config, Reading::ToStart).map_or_else(
                 |code| code,
                 |settings| {
                     log::set_level(settings.log.level);
                     finish(run(settings, &config, upgrade, control))
                 },
             ),
-            Command::Check { config } => load(&config).map_or_else(
+            Command::Check { config } => load(&config, Reading::ToCheck).map_or_else(
                 |code| code,
                 |settings| {
                     warn_of_unknown_names(&settings, &config);
-                    for warning in settings.certificates().filter_map(Expiring::warning) {
+                    for warning in settings.warnings() {
                         log::say(format_args!("{}: warning: {warning}", config.display()));
                     }
                     finish(print(format_args!("{}: sound\n", config.display())).map(drop))
@@ -159,9 +158,8 @@ impl Cli {
                     }),
                 )
             }
-            Command::Explain { config, client, json } => {
-                load(&config).map_or_else(|code| code, |settings| finish(explain(settings, client, json)))
-            }
+            Command::Explain { config, client, json } => load(&config, Reading::Alone)
+                .map_or_else(|code| code, |settings| finish(explain(settings, client, json))),
             Command::Audit { command: Audit::Verify { files } } => audit::run_verify(&files),
             Command::HashKey => finish(hash_key()),
             Command::StandIn { listen } => finish(run_stand_in(listen)),
@@ -175,8 +173,8 @@ fn tell_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
     tracing::error!(at, thread = std::thread::current().name(), "a defect in the gateway; please report it");
 }
 
-fn load(config: &Path) -> Result<Settings, ExitCode> {
-    Settings::load(config).map_err(|faults| {
+fn load(config: &Path, reading: Reading) -> Result<Settings, ExitCode> {
+    Settings::load(config, reading).map_err(|faults| {
         for fault in &faults {
             log::say(format_args!("{}: {fault}", config.display()));
         }

@@ -26,7 +26,6 @@ use crate::{
         metrics::{Metrics, UserCounters},
         refusals::Refusals,
     },
-    tls::Expiring,
     upstream::Peers,
 };
 
@@ -254,17 +253,17 @@ impl Live {
             );
         let counters = |name: &str| (Box::from(name), metrics.user_counters(name));
         let users = settings.users.iter().map(|user| counters(&user.name)).collect();
-        metrics.certificates(settings.certificates());
+        metrics.certificates(settings.certificates().into_iter());
         let generation = previous.map_or(0, |previous| previous.generation + 1);
         let since = SystemTime::now();
         let live = Self { settings, since, generation, ledger, peers, access_log, trail, users };
-        live.warn_of_expiry();
+        live.warn();
         Ok(live)
     }
 
-    /// Tells the log which certificates expire soon.
-    pub fn warn_of_expiry(&self) {
-        for warning in self.settings.certificates().filter_map(Expiring::warning) {
+    /// Tells the log what an operator should know, such as which certificates expire soon.
+    pub fn warn(&self) {
+        for warning in self.settings.warnings() {
             tracing::warn!("{warning}");
         }
     }

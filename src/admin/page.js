@@ -154,11 +154,12 @@ const STANDINGS = {
 };
 
 function showPeers(peers) {
-  const rows = peers.map(({ name, address, standing, in_flight }) => {
-    const health = element("span", { className: `health ${standing}` }, STANDINGS[standing]);
+  const rows = peers.map(({ name, address, standing, trouble, in_flight }) => {
+    const health = element("td", {}, element("span", { className: `health ${standing}` }, STANDINGS[standing]));
+    if (trouble) health.append(element("small", {}, trouble));
     const head = element("th", { scope: "row" }, name);
     if (address && address !== name) head.append(element("small", {}, address));
-    return element("tr", {}, head, element("td", {}, health), cell(in_flight));
+    return element("tr", {}, head, health, cell(in_flight));
   });
   showRows("peers", rows);
 }

@@ -1,6 +1,7 @@
 //! What the live page shows, taken once a second from the counters that are kept anyway.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, VecDeque},
     convert::Infallible,
     net::{IpAddr, SocketAddr},
@@ -123,6 +124,8 @@ struct Host {
     /// None: the name does not resolve.
     address: Option<SocketAddr>,
     standing: &'static str,
+    /// What is wrong with it; none while it is healthy.
+    trouble: Option<Cow<'static, str>>,
     in_flight: usize,
 }
 
@@ -256,7 +259,13 @@ fn hosts(peers: &Peers) -> Vec<Host> {
     for (name, addresses) in peers.by_name() {
         let name = name.to_string();
         if addresses.is_empty() {
-            hosts.push(Host { name: name.clone(), address: None, standing: "unknown", in_flight: 0 });
+            hosts.push(Host {
+                name: name.clone(),
+                address: None,
+                standing: "unknown",
+                trouble: None,
+                in_flight: 0,
+            });
         }
         hosts.extend(addresses.iter().map(|peer| Host {
             name: name.clone(),
@@ -267,6 +276,7 @@ fn hosts(peers: &Peers) -> Vec<Host> {
                 Standing::Ejected => "ejected",
                 Standing::Unfit => "unfit",
             },
+            trouble: peer.trouble().filter(|_| !peer.is_healthy()),
             in_flight: peer.in_flight(),
         }));
     }

@@ -1,6 +1,6 @@
 //! What is wrong with a configuration: where, why, and the mend.
 
-use std::{fmt, ops::Range};
+use std::{collections::HashMap, fmt, ops::Range};
 
 /// One thing wrong with the configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,11 +29,13 @@ impl fmt::Display for Fault {
 pub(super) struct Faults<'a> {
     text: &'a str,
     found: Vec<Fault>,
+    /// Where the values that were read stand.
+    spans: HashMap<String, Range<usize>>,
 }
 
 impl<'a> Faults<'a> {
-    pub(super) const fn of(text: &'a str) -> Self {
-        Self { text, found: Vec::new() }
+    pub(super) fn of(text: &'a str) -> Self {
+        Self { text, found: Vec::new(), spans: HashMap::new() }
     }
 
     /// Takes note of a fault at a span of the text.
@@ -46,6 +48,16 @@ impl<'a> Faults<'a> {
     ) {
         let line = span.map(|span| self.text[..span.start.min(self.text.len())].matches('\n').count() + 1);
         self.found.push(Fault { line, place: place.into(), reason: reason.into(), mend: mend.into() });
+    }
+
+    /// Takes note of where the value of a key stands.
+    pub(super) fn stands(&mut self, place: String, span: Range<usize>) {
+        self.spans.insert(place, span);
+    }
+
+    /// Takes note of a fault in the value of a key, once that has been read.
+    pub(super) fn add_at(&mut self, place: &str, reason: impl Into<String>, mend: impl Into<String>) {
+        self.add(self.spans.get(place).cloned(), place, reason, mend);
     }
 
     pub(super) const fn is_empty(&self) -> bool {

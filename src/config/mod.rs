@@ -2,12 +2,13 @@
 
 mod fault;
 mod resolve;
+mod surroundings;
 mod table;
 mod tls;
 mod units;
 
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     num::{NonZeroU32, NonZeroUsize},
     path::{Path, PathBuf},
     sync::Arc,
@@ -17,6 +18,7 @@ use std::{
 use http::{HeaderName, Method, StatusCode};
 
 pub use fault::Fault;
+pub use surroundings::Reading;
 pub use units::HostPort;
 
 use crate::{
@@ -38,7 +40,7 @@ pub struct Settings {
     pub policy: Policy,
     /// How long a request may take to arrive.
     pub deadlines: Deadlines,
-    /// Fields forwarded beside the built-in list.
+    /// The caller's own fields that are forwarded with an unlock call, the built-in ones included; each once.
     pub forward_headers: Vec<HeaderName>,
     /// The quota of each client address; none: unlimited.
     pub client_quota: Option<Quota>,
@@ -77,6 +79,25 @@ pub struct Listen {
     pub upgrade_socket: Option<PathBuf>,
 }
 
+impl Listen {
+    /// Every address that is listened on, with its key.
+    pub fn addresses(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        let http = self.http.iter().map(|&address| ("http", address));
+        let https = self.https.iter().map(|https| ("https", https.address));
+        http.chain(https).chain([("admin", self.admin)])
+    }
+
+    /// Whether a socket there takes IPv6 alone. One for `[::]` takes IPv4 too, unless another is for all of that.
+    pub fn takes_ipv6_alone(&self, address: SocketAddr) -> bool {
+        let is_ipv4_beside = |other: SocketAddr| {
+            other.ip().to_canonical() == Ipv4Addr::UNSPECIFIED
+                && other.port() == address.port()
+                && other.port() != 0
+        };
+        address.ip() == Ipv6Addr::UNSPECIFIED && self.addresses().any(|(_, other)| is_ipv4_beside(other))
+    }
+}
+
 /// A TLS listener.
 #[derive(Debug, Clone)]
 pub struct Https {
@@ -84,7 +105,7 @@ pub struct Https {
     pub address: SocketAddr,
     /// What it shows and asks for.
     pub server: Arc<rustls::ServerConfig>,
-    /// The certificates it shows.
+    /// The files of the certificates that it shows and believes.
     pub certificates: Vec<Expiring>,
 }
 
@@ -142,8 +163,8 @@ pub struct HealthCheck {
 pub struct UpstreamTls {
     /// Whom to believe, and what to show.
     pub trust: Trust,
-    /// The certificate that is shown.
-    pub certificate: Option<Expiring>,
+    /// The files of the certificates that are shown and believed.
+    pub certificates: Vec<Expiring>,
 }
 
 /// How long a request may take to arrive, each a total.
@@ -196,11 +217,11 @@ pub enum AccessSink {
 }
 
 impl Settings {
-    /// Reads the configuration file.
+    /// Reads the configuration file, and looks at what it names as far as it is read for that.
     ///
     /// # Errors
     /// Every fault found, in the order of the file.
-    pub fn load(file: &Path) -> Result<Self, Vec<Fault>> {
+    pub fn load(file: &Path, reading: Reading) -> Result<Self, Vec<Fault>> {
         let text = files::read_text(file).map_err(|error| {
             vec![Fault {
                 line: None,
@@ -209,7 +230,7 @@ impl Settings {
                 mend: "name a readable TOML file in UTF-8".into(),
             }]
         })?;
-        Self::parse(&text, file.parent().unwrap_or(Path::new("")))
+        resolve::resolve(&text, file.parent().unwrap_or(Path::new("")), reading)
     }
 
     /// Reads the text of a configuration whose relative paths start at `folder`.
@@ -217,13 +238,25 @@ impl Settings {
     /// # Errors
     /// Every fault found, in the order of the text.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Fault>> {
-        resolve::resolve(text, folder)
+        resolve::resolve(text, folder, Reading::Alone)
     }
 
-    /// The certificates that the gateway shows to either side.
-    pub fn certificates(&self) -> impl Iterator<Item = &Expiring> {
-        let shown = self.listen.https.iter().flat_map(|listener| &listener.certificates);
-        shown.chain(self.upstream.tls.iter().flat_map(|tls| &tls.certificate))
+    /// What an operator should know today although the gateway starts.
+    pub fn warnings(&self) -> Vec<String> {
+        let dates = self.certificates().into_iter().filter_map(Expiring::warning);
+        surroundings::warnings(self).into_iter().chain(dates).collect()
+    }
+
+    /// The files of the certificates that the gateway shows to either side, or believes; each once.
+    pub fn certificates(&self) -> Vec<&Expiring> {
+        let listeners = self.listen.https.iter().flat_map(|listener| &listener.certificates);
+        let mut files: Vec<&Expiring> = Vec::new();
+        for file in listeners.chain(self.upstream.tls.iter().flat_map(|tls| &tls.certificates)) {
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+        files
     }
 }
 

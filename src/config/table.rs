@@ -96,6 +96,7 @@ impl<'a> Table<'a> {
     /// The key's value; `None` where it is absent or faulty.
     pub(super) fn optional<T: Value>(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<T> {
         let value = self.take(key)?;
+        faults.stands(self.place(key), value.span());
         match T::read_all(value) {
             Ok(value) => Some(value),
             Err(flaws) => {
@@ -148,6 +149,7 @@ impl<'a> Table<'a> {
         let Some(value) = self.take(key) else {
             return Vec::new();
         };
+        faults.stands(place.clone(), value.span());
         let tables: Option<Vec<_>> = value.get_ref().as_array().and_then(|array| {
             array
                 .iter()

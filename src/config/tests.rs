@@ -155,3 +155,48 @@ fn what_contradicts_itself_is_a_fault() {
         assert!(faults.iter().any(|fault| fault.contains(reason)), "{text}: {faults:?}");
     }
 }
+
+#[test]
+fn one_port_is_claimed_once() {
+    let http =
+        |addresses: &str| format!("listen.http = [{addresses}]\nupstream.peers = [\"n4n.internal:80\"]\n");
+    for addresses in [
+        r#""0.0.0.0:80", "[::]:80""#,
+        r#""[::]:80", "0.0.0.0:80""#,
+        r#""127.0.0.1:80", "192.0.2.1:80", "[::1]:80""#,
+        r#""[::]:80", "0.0.0.0:81""#,
+        r#""[::]:0", "0.0.0.0:0", "0.0.0.0:0""#,
+        r#""[fe80::1%2]:80", "[fe80::1%3]:80""#,
+    ] {
+        assert!(parse(&http(addresses)).is_ok(), "{addresses}: {:?}", parse(&http(addresses)));
+    }
+    for (addresses, reason) in [
+        (r#""127.0.0.1:80", "127.0.0.1:80""#, "names 127.0.0.1:80 twice, or the admin listener's; give"),
+        (r#""0.0.0.0:80", "127.0.0.1:80""#, "names 127.0.0.1:80, which claims the port of 0.0.0.0:80; give"),
+        (r#""127.0.0.1:80", "0.0.0.0:80""#, "names 0.0.0.0:80, which claims the port of 127.0.0.1:80; give"),
+        (r#""[::]:80", "[::1]:80""#, "names [::1]:80, which claims the port of [::]:80; give"),
+        (r#""[::]:80", "127.0.0.1:80""#, "names 127.0.0.1:80, which claims the port of [::]:80; give"),
+        (r#""0.0.0.0:80", "[::ffff:127.0.0.1]:80""#, "names [::ffff:127.0.0.1]:80, which claims the port"),
+        (r#""127.0.0.1:80", "[::ffff:127.0.0.1]:80""#, "names [::ffff:127.0.0.1]:80 twice"),
+        (r#""0.0.0.0:9090""#, "names 0.0.0.0:9090, which claims the port of 127.0.0.1:9090; give"),
+        (r#""[::]:9090""#, "names [::]:9090, which claims the port of 127.0.0.1:9090; give"),
+    ] {
+        let faults = parse(&http(addresses)).unwrap_err();
+        assert_eq!(faults.len(), 1, "{addresses}: {faults:?}");
+        assert!(faults[0].starts_with(&format!("line 1: listen.http: {reason}")), "{addresses}: {faults:?}");
+    }
+}
+
+#[test]
+fn a_field_is_forwarded_once_however_often_it_is_named() {
+    let forwarded = |names: &str| parse(&format!("{MINIMAL}policy.forward_headers = [{names}]"));
+    let names = |text: &str| -> Vec<String> {
+        forwarded(text).unwrap().forward_headers.iter().map(ToString::to_string).collect()
+    };
+    let always = ["accept", "accept-language", "user-agent", "traceparent", "tracestate"];
+    assert_eq!(names(""), always);
+    assert_eq!(names(r#""accept", "User-Agent""#), always);
+    assert_eq!(names(r#""x-b", "Accept", "x-a""#), [&always[..], &["x-b", "x-a"]].concat());
+    let faults = forwarded(r#""X-Tenant", "x-b", "x-tenant""#).unwrap_err();
+    assert_eq!(faults, ["line 3: policy.forward_headers: names `x-tenant` twice; name it once"]);
+}

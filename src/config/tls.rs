@@ -12,14 +12,21 @@ use rustls::{
 };
 
 use super::{Https, UpstreamTls, fault::Faults, table::Table};
-use crate::tls::{self, Expiring, Name, Trust, Unusable};
+use crate::tls::{self, Beside, Expiring, Name, Trust, Unusable, Use};
 
 /// A listener in the making: every entry with its address adds a certificate.
 struct Draft {
     address: SocketAddr,
     certified: Vec<Arc<CertifiedKey>>,
     certificates: Vec<Expiring>,
-    client_ca: Option<(PathBuf, Vec<CertificateDer<'static>>)>,
+    client_ca: Option<Authorities>,
+}
+
+/// The certificates of authorities, and where they stand.
+struct Authorities {
+    file: PathBuf,
+    certificates: Vec<CertificateDer<'static>>,
+    expiring: Expiring,
 }
 
 /// Reads `listen.https`.
@@ -28,7 +35,7 @@ pub(super) fn https(tables: Vec<Table<'_>>, folder: &Path, faults: &mut Faults<'
     for mut table in tables {
         let address: Option<SocketAddr> = table.required("address", faults);
         let identity = identity(&mut table, "certificate", "key", folder, faults);
-        let client_ca = ca(&mut table, "client_ca", folder, faults);
+        let client_ca = ca(&mut table, "client_ca", Use::ClientCa, folder, faults);
         if let (Some(address), Some(identity)) = (address, identity) {
             let known = drafts.iter().position(|draft| draft.address == address);
             let index = known.unwrap_or_else(|| {
@@ -45,7 +52,7 @@ pub(super) fn https(tables: Vec<Table<'_>>, folder: &Path, faults: &mut Faults<'
             draft.certificates.push(identity.expiring);
             // Named by one entry, it holds for all of the address: the name a client asks for opens nothing.
             match (&draft.client_ca, client_ca) {
-                (Some((one, _)), Some((other, _))) if *one != other => faults.add(
+                (Some(one), Some(other)) if one.file != other.file => faults.add(
                     table.span("client_ca"),
                     table.place("client_ca"),
                     "differs from that of another entry with this address",
@@ -59,8 +66,12 @@ pub(super) fn https(tables: Vec<Table<'_>>, folder: &Path, faults: &mut Faults<'
     }
     let mut listeners = Vec::new();
     for Draft { address, certified, certificates, client_ca } in drafts {
-        match tls::server_config(certified, client_ca.as_ref().map(|(_, ca)| ca.as_slice())) {
-            Ok(server) => listeners.push(Https { address, server, certificates }),
+        let authorities = client_ca.as_ref().map(|ca| ca.certificates.as_slice());
+        match tls::server_config(certified, authorities) {
+            Ok(server) => {
+                let certificates = certificates.into_iter().chain(client_ca.map(|ca| ca.expiring)).collect();
+                listeners.push(Https { address, server, certificates });
+            }
             Err(unusable) => {
                 faults.add(None, "listen.https.client_ca", unusable.to_string(), unusable.mend())
             }
@@ -76,7 +87,7 @@ pub(super) fn upstream(
     folder: &Path,
     faults: &mut Faults<'_>,
 ) -> Option<UpstreamTls> {
-    let ca = ca(&mut table, "ca", folder, faults);
+    let ca = ca(&mut table, "ca", Use::UpstreamCa, folder, faults);
     let shows = ["client_certificate", "client_key"].map(|key| table.has(key)).contains(&true);
     let identity = if shows {
         identity(&mut table, "client_certificate", "client_key", folder, faults)
@@ -87,8 +98,10 @@ pub(super) fn upstream(
     };
     table.close(faults);
     let client = identity.as_ref().map(|identity| (identity.certified.cert.as_slice(), &identity.key));
-    let trust = Trust::new(name?, ca.as_ref().map(|(_, ca)| ca.as_slice()), client);
-    Some(UpstreamTls { trust, certificate: identity.map(|identity| identity.expiring) })
+    let trust = Trust::new(name?, ca.as_ref().map(|ca| ca.certificates.as_slice()), client);
+    let shown = identity.map(|identity| identity.expiring);
+    let certificates = shown.into_iter().chain(ca.map(|ca| ca.expiring)).collect();
+    Some(UpstreamTls { trust, certificates })
 }
 
 /// A certificate chain with its key.
@@ -107,12 +120,15 @@ fn identity(
 ) -> Option<Identity> {
     let certificate_file: Option<String> = table.required(certificate, faults);
     let key_file: Option<String> = table.required(key, faults);
+    // Some programs want both in one file, and take this one for what it is named for.
+    let beside = if certificate_file == key_file { Beside::TheOther } else { Beside::Nothing };
     let chain = certificate_file
         .as_ref()
-        .and_then(|file| usable(tls::certificates(&folder.join(file)), table, certificate, faults));
-    let secret = key_file.and_then(|file| usable(tls::private_key(&folder.join(file)), table, key, faults));
+        .and_then(|file| usable(tls::certificates(&folder.join(file), beside), table, certificate, faults));
+    let secret =
+        key_file.and_then(|file| usable(tls::private_key(&folder.join(file), beside), table, key, faults));
     let (file, chain, secret) = (certificate_file?, chain?, secret?);
-    let expiring = Expiring::of(&file, &chain);
+    let expiring = Expiring::of(&file, &chain, Use::Shown);
     let certified = usable(tls::pair(chain, secret.clone_key()), table, key, faults)?;
     Some(Identity { certified, key: secret, expiring })
 }
@@ -120,12 +136,15 @@ fn identity(
 fn ca(
     table: &mut Table<'_>,
     key: &'static str,
+    used: Use,
     folder: &Path,
     faults: &mut Faults<'_>,
-) -> Option<(PathBuf, Vec<CertificateDer<'static>>)> {
-    let file = folder.join(table.optional::<String>(key, faults)?);
-    let certificates = usable(tls::certificates(&file), table, key, faults)?;
-    Some((file, certificates))
+) -> Option<Authorities> {
+    let written: String = table.optional(key, faults)?;
+    let file = folder.join(&written);
+    let certificates = usable(tls::authorities(&file), table, key, faults)?;
+    let expiring = Expiring::of(&written, &certificates, used);
+    Some(Authorities { file, certificates, expiring })
 }
 
 /// What was loaded for a key; where that failed, a fault at the key.

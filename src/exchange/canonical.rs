@@ -10,25 +10,21 @@ use crate::{
     wire::{Fields, RequestHead, fields::is_same, hop_by_hop::is_hop_by_hop, put_field, target::origin_form},
 };
 
-/// The caller's own fields that are forwarded with an unlock call.
-const FORWARDED: [&str; 5] = ["accept", "accept-language", "user-agent", "traceparent", "tracestate"];
-
 /// How many bytes most calls have at the most.
 const USUAL_LENGTH: usize = 1024;
 
 /// The one form in which a call reaches n4n, head and body.
 pub fn call(request: &Request, call: &Call) -> Vec<u8> {
-    let extra = &request.live.settings.forward_headers;
-    canonical(Forwarded::of(request), call, request.head.fields(), extra)
+    let names = &request.live.settings.forward_headers;
+    canonical(Forwarded::of(request), call, request.head.fields(), names)
 }
 
-/// The same, of a call that is in no request's hands. `extra` names the caller's fields that are forwarded beside the
-/// built-in ones.
+/// The same, of a call that is in no request's hands. `forward_headers` names the caller's fields that are forwarded.
 pub fn canonical(
     forwarded: Forwarded<'_>,
     call: &Call,
     fields: Fields<'_>,
-    extra: &[http::HeaderName],
+    forward_headers: &[http::HeaderName],
 ) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(USUAL_LENGTH);
     for part in [UNLOCK.method.as_str(), " ", UNLOCK.path, " HTTP/1.1\r\n"] {
@@ -39,10 +35,9 @@ pub fn canonical(
     put_field(&mut bytes, b"api-username", call.caller.credentials.username.as_str().as_bytes());
     put_field(&mut bytes, b"Content-Type", UNLOCK.media_type.as_bytes());
     put_field(&mut bytes, b"Content-Length", call.canonical_body.len().to_string().as_bytes());
-    let forwarded = FORWARDED.into_iter().chain(extra.iter().map(|name| name.as_str()));
-    for name in forwarded {
-        for (_, value) in fields.iter().filter(|(other, _)| is_same(other, name)) {
-            put_field(&mut bytes, name.as_bytes(), value);
+    for name in forward_headers {
+        for (_, value) in fields.iter().filter(|(other, _)| is_same(other, name.as_str())) {
+            put_field(&mut bytes, name.as_str().as_bytes(), value);
         }
     }
     bytes.extend_from_slice(b"\r\n");

@@ -11,7 +11,8 @@ use crate::{
     request::Request,
     upstream::{
         connection::{self, Answered, Connection, Unanswered},
-        connector, fault,
+        connector,
+        fault::{self, Cause},
         peers::{InUse, PeerSelection},
         pool::{Key, Pool},
     },
@@ -74,7 +75,7 @@ pub async fn send(
                 Unanswered::Late => Reason::UpstreamTimeout,
                 Unanswered::Broken(_) | Unanswered::Bad(_) => Reason::UpstreamBroken,
             };
-            fault::tell(request.id, request.upstream.peer, reason, &unanswered);
+            fault::tell(request.id, request.upstream.peer, reason, fault::cause_of(&unanswered));
             Err(reason)
         }
     }
@@ -90,7 +91,7 @@ async fn connect(
 ) -> Result<(InUse, Key, Connection), Reason> {
     let live = request.live.clone();
     let settings = &live.settings.upstream;
-    let mut is_first = true;
+    let mut failed = None;
     while let Some(chosen) = peers.next(now) {
         let address = chosen.peer().address();
         request.upstream.peer = Some(address);
@@ -108,17 +109,19 @@ async fn connect(
             }
             Err(error) => {
                 now = Instant::now();
+                let cause = fault::cause(&error);
                 // A peer that was given what others had left of the time is not to blame.
-                if is_first || within == settings.connect_timeout {
-                    chosen.peer().eject(now);
+                if failed.is_none() || within == settings.connect_timeout {
+                    chosen.peer().eject(now, cause);
                 }
-                fault::tell(request.id, Some(address), Reason::UpstreamUnreachable, &error);
+                failed = Some(cause);
             }
         }
-        is_first = false;
         if now >= due {
             break;
         }
     }
+    let (peer, cause) = (request.upstream.peer, failed.unwrap_or(Cause::NoRoute));
+    fault::tell(request.id, peer, Reason::UpstreamUnreachable, cause);
     Err(Reason::UpstreamUnreachable)
 }

@@ -50,7 +50,8 @@ impl ProxyHttp for Callbacks {
     ) -> Box<Error> {
         if let Some(attempt) = attempt {
             // Nothing has been sent yet.
-            error.set_retry(attempt.not_connected(&attempt.request.live.settings.upstream));
+            let upstream = &attempt.request.live.settings.upstream;
+            error.set_retry(attempt.not_connected(upstream, fault::cause(&error)));
         }
         error
     }
@@ -147,12 +148,7 @@ impl ProxyHttp for Callbacks {
             };
             if let Some(reason) = reason {
                 attempt.failed = Some(reason);
-                fault::tell(
-                    attempt.request.id,
-                    attempt.request.upstream.peer,
-                    reason,
-                    error.etype().as_str(),
-                );
+                fault::tell(attempt.request.id, attempt.request.upstream.peer, reason, fault::cause(error));
             }
         }
         // Nothing of Pingora's own is answered.

@@ -26,7 +26,10 @@ use crate::{
         Request,
         forwarded::{Forwarded, is_replaced},
     },
-    upstream::peers::{InUse, PeerSelection},
+    upstream::{
+        fault::Cause,
+        peers::{InUse, PeerSelection},
+    },
     wire::fields::is_same,
 };
 use callbacks::Callbacks;
@@ -197,11 +200,11 @@ impl Attempt {
     }
 
     /// Takes note that the peer tried last could not be connected to; tells whether another may be tried.
-    fn not_connected(&self, upstream: &Upstream) -> bool {
+    fn not_connected(&self, upstream: &Upstream, cause: Cause) -> bool {
         let now = Instant::now();
         // One that was given what others had left of the time is not to blame.
         if let Some(chosen) = self.chosen.as_ref().filter(|_| !self.is_cut_short) {
-            chosen.peer().eject(now);
+            chosen.peer().eject(now, cause);
         }
         self.started_at + upstream.response_timeout > now && !self.peers.is_empty()
     }

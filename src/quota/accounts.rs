@@ -119,23 +119,54 @@ const SPLIT_FROM: usize = 4096;
 /// Enough for threads not to wait for each other.
 const SHARDS: usize = 16;
 
+/// How many shards a table of so many users has.
+const fn shards_for(max_users: usize) -> usize {
+    if max_users < SPLIT_FROM { 1 } else { SHARDS }
+}
+
+/// How many of so many users one shard has room for; over all shards it is exactly so many.
+const fn share(max_users: usize, shards: usize, index: usize) -> usize {
+    max_users / shards + (index < max_users % shards) as usize
+}
+
 impl Accounts {
     pub(super) fn up_to(max_users: usize) -> Self {
-        let shards = if max_users < SPLIT_FROM { 1 } else { SHARDS };
-        let shard = || Shard { accounts: HashMap::default(), capacity: max_users / shards, next_search: 0 };
+        let shards = shards_for(max_users);
+        let shard = |index| Shard {
+            accounts: HashMap::default(),
+            capacity: share(max_users, shards, index),
+            next_search: 0,
+        };
         Self {
-            shards: (0..shards).map(|_| Mutex::new(shard())).collect(),
+            shards: (0..shards).map(|index| Mutex::new(shard(index))).collect(),
             shared: Cell::default(),
             fingerprint_keys: [RandomState::new(), RandomState::new()],
             forgotten: AtomicU64::new(0),
         }
     }
 
-    /// Changes how many accounts are remembered at most; those beyond it are forgotten as they become whole.
-    pub(super) fn bound(&self, max_users: usize) {
-        for shard in &self.shards {
-            lock(shard).capacity = max_users / self.shards.len();
+    /// Changes how many accounts are remembered at most; those beyond it are forgotten as they become whole. Gives
+    /// the table that takes over with these accounts, where so many need one of other shards.
+    pub(super) fn bound(&self, max_users: usize) -> Option<Self> {
+        if self.shards.len() != shards_for(max_users) {
+            return Some(self.split_for(max_users));
         }
+        for (index, shard) in self.shards.iter().enumerate() {
+            lock(shard).capacity = share(max_users, self.shards.len(), index);
+        }
+        None
+    }
+
+    fn split_for(&self, max_users: usize) -> Self {
+        let table = Self { fingerprint_keys: self.fingerprint_keys.clone(), ..Self::up_to(max_users) };
+        table.shared.set(self.shared.whole_at());
+        table.count_forgotten(usize::try_from(self.take_forgotten()).unwrap_or(usize::MAX));
+        for shard in &self.shards {
+            for (&account, &whole_at) in &lock(shard).accounts {
+                table.shard(account).accounts.insert(account, whole_at);
+            }
+        }
+        table
     }
 
     pub(super) fn fingerprint(&self, name: impl Hash) -> Fingerprint {

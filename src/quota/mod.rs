@@ -140,12 +140,14 @@ impl Ledger {
             (name.into(), limiter)
         };
         let open_table = |kept: Option<&Arc<Limiter<Accounts>>>, quota, capacity| {
-            let limiter = kept
-                .filter(|kept| kept.quota() == quota)
-                .cloned()
-                .unwrap_or_else(|| Arc::new(Limiter::new(quota, Accounts::up_to(capacity))));
-            limiter.accounts().bound(capacity);
-            limiter
+            let table = match kept.filter(|kept| kept.quota() == quota) {
+                None => Accounts::up_to(capacity),
+                Some(kept) => match kept.accounts().bound(capacity) {
+                    None => return kept.clone(),
+                    Some(table) => table,
+                },
+            };
+            Arc::new(Limiter::new(quota, table))
         };
         Self {
             epoch: previous.map_or(now, |previous| previous.epoch),

@@ -178,3 +178,33 @@ fn accounts_whose_numbers_stay_survive_a_reload() {
     }
     assert!(after.spend_client(client, clock.now()).is_err());
 }
+
+#[test]
+fn a_reload_may_lower_and_raise_how_many_users_are_remembered() {
+    let clock = Clock::new();
+    let slow = quota(1, Duration::from_secs(60), 2);
+    let open = |max_users, previous: Option<&Ledger>| {
+        let quotas = Quotas { users: Some(UnlistedQuota { quota: slow, max_users }), clients: None };
+        Ledger::open(quotas, [], previous, clock.now())
+    };
+    let spend_all = |ledger: &Ledger, names: std::ops::Range<u32>| -> usize {
+        names.map(|n| passed(ledger, &clock, &format!("user{n}"), 9)).sum()
+    };
+    for (from, to) in [(100_000, 5), (100_000, 1), (100_000, 4097), (5, 100_000), (4097, 4100)] {
+        let before = open(from, None);
+        assert_eq!(spend_all(&before, 0..5), 10, "{from}");
+        let after = open(to, Some(&before));
+        assert_eq!(spend_all(&after, 0..5), 0, "from {from} to {to}: what was spent stays spent");
+        // Whole again, the old ones make room.
+        clock.advance(Duration::from_secs(120));
+        after.forget_idle(clock.now());
+        assert_eq!(spend_all(&after, 5..6), 2, "from {from} to {to}: a newcomer has an account of its own");
+        let rest = spend_all(&after, 6..6 + u32::try_from(to).unwrap());
+        assert!(after.remembered() <= to, "from {from} to {to}: {}", after.remembered());
+        if to < 4096 {
+            assert_eq!(after.remembered(), to, "from {from} to {to}");
+            assert_eq!(rest, 2 * to, "from {from} to {to}: one more than there is room shares an account");
+        }
+        clock.advance(Duration::from_secs(120));
+    }
+}

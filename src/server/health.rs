@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::{
     config::HealthCheck,
     gateway::{Gateway, Live},
-    upstream::{connector, peer::Peer},
+    upstream::{connector, fault, peer::Peer},
 };
 
 /// Checks the peers for as long as it is polled, the way the settings in force want it.
@@ -50,7 +50,7 @@ async fn examine(checker: &Connector, live: &Live, check: &HealthCheck, peer: &P
 
 /// Asks over a connection of its own, which also shows that one can be made.
 async fn ask(checker: &Connector, live: &Live, check: &HealthCheck, peer: &Peer) -> Result<(), String> {
-    let said = |error: Box<pingora::Error>| error.etype().as_str().to_owned();
+    let said = |error: Box<pingora::Error>| fault::cause(&error).words().to_owned();
     let upstream = &live.settings.upstream;
     let peer = connector::peer(peer.address(), upstream, live.generation, check.timeout);
     let (mut session, _) = checker.get_http_session(&peer).await.map_err(said)?;

@@ -2,14 +2,15 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{Ipv6Addr, SocketAddr},
     os::fd::{AsFd, BorrowedFd},
 };
 
+use rustix::net::sockopt::{ipv6_v6only, set_ipv6_v6only};
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::{Error, upgrade::Inherited};
-use crate::config::Https;
+use crate::config::{Https, Listen};
 
 /// Connections that may wait to be accepted, per listener.
 const BACKLOG: u32 = 4096;
@@ -31,13 +32,27 @@ impl<S> Listener<S> {
 }
 
 /// Listens on an address, by the socket that was inherited for it where there is one.
-pub(super) fn listen(address: SocketAddr, inherited: &mut Inherited) -> Result<TcpListener, Error> {
+pub(super) fn listen(
+    address: SocketAddr,
+    settings: &Listen,
+    inherited: &mut Inherited,
+) -> Result<TcpListener, Error> {
+    // Said either way for all of IPv6, because the system's default can be changed.
+    let ipv6_alone = (address.ip() == Ipv6Addr::UNSPECIFIED).then(|| settings.takes_ipv6_alone(address));
     let mut open = || {
         if let Some(socket) = inherited.take(address) {
+            if ipv6_alone.is_some_and(|alone| ipv6_v6only(&socket).is_ok_and(|is_alone| is_alone != alone)) {
+                return Err(io::Error::other(
+                    "whether [::] takes IPv4 too cannot change with an upgrade, only with a restart",
+                ));
+            }
             return TcpListener::from_std(socket);
         }
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;
+        if let Some(alone) = ipv6_alone {
+            set_ipv6_v6only(&socket, alone)?;
+        }
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };

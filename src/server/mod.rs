@@ -42,7 +42,7 @@ pub use control::Control;
 /// How often idle users are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
-/// How often the log is told of certificates that expire soon.
+/// How often the log is told what an operator should know, such as which certificates expire soon.
 const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Why the gateway could not start or go on.
@@ -126,11 +126,12 @@ impl Server {
     ) -> Result<Self, Error> {
         let live = gateway.live();
         let entered = control.runtime.enter();
-        let Listen { http, https, admin, .. } = &live.settings.listen;
+        let settings = &live.settings.listen;
+        let Listen { http, https, admin, .. } = settings;
         let plain = http.iter().map(|&address| (address, None));
         let secured = https.iter().map(|https| (https.address, Some(https.clone())));
         let mut open = |(address, https)| {
-            Ok::<_, Error>(Listener { address, socket: listen(address, &mut inherited)?, https })
+            Ok::<_, Error>(Listener { address, socket: listen(address, settings, &mut inherited)?, https })
         };
         let listeners = plain.chain(secured).map(&mut open).collect::<Result<_, _>>()?;
         let admin = open((*admin, None))?;
@@ -247,7 +248,7 @@ async fn housekeeping(gateway: &Gateway) {
         warnings.tick().await;
         loop {
             warnings.tick().await;
-            gateway.live().warn_of_expiry();
+            gateway.live().warn();
         }
     };
     tokio::select! {

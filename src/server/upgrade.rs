@@ -11,7 +11,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+        unix::fs::{FileTypeExt, PermissionsExt},
     },
     path::{Path, PathBuf},
     time::Duration,
@@ -126,7 +126,6 @@ impl Post {
             Ok(_) => fs::remove_file(path)?,
             Err(_) => {}
         }
-        warn_of_guests(path);
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         Ok(Self { listener, path: path.to_owned() })
@@ -137,14 +136,6 @@ impl Drop for Post {
     fn drop(&mut self) {
         // What stays behind is found and removed next time.
         let _ = fs::remove_file(&self.path);
-    }
-}
-
-/// Nobody else can get the sockets or slip in others, but who can enter the folder can stand in the way.
-fn warn_of_guests(path: &Path) {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if fs::metadata(folder).is_ok_and(|folder| folder.mode() & 0o077 != 0) {
-        tracing::warn!(folder = %folder.display(), "others can enter the folder of listen.upgrade_socket; make it 0700");
     }
 }
 

@@ -139,7 +139,7 @@ impl Metrics {
             config_last_reload_successful,
             certificate_expiry: make.gauges(
                 "certificate_expiry_timestamp_seconds",
-                "When a certificate that the gateway shows expires, by its file.",
+                "When the first certificate in a file expires, shown or believed, by the file.",
                 &["certificate"],
             ),
             upstream_healthy: make.gauges(

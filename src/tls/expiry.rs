@@ -1,49 +1,79 @@
-//! When the certificates that the gateway shows expire.
-
-use std::time::{SystemTime, UNIX_EPOCH};
+//! When certificates expire, those that the gateway shows and those that it believes.
 
 use rustls::pki_types::CertificateDer;
-use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::validity::{Seconds, Validity, now};
 
 /// How long ahead of it an expiry is worth a warning, in seconds.
-const AHEAD: i64 = 30 * DAY;
+const AHEAD: Seconds = 30 * DAY;
+const DAY: Seconds = 24 * 60 * 60;
 
-const DAY: i64 = 24 * 60 * 60;
+/// What the certificates of a file are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// To be shown to others.
+    Shown,
+    /// To verify clients' certificates with.
+    ClientCa,
+    /// To verify the upstream's certificate with.
+    UpstreamCa,
+}
 
-/// A chain of certificates that the gateway shows to others.
+/// A file of certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expiring {
     /// The file, as the configuration names it.
     pub file: String,
-    /// When the first certificate of the chain expires, in seconds since 1970.
-    pub at: i64,
+    /// When the first of its certificates expires, in seconds since 1970.
+    pub at: Seconds,
+    /// When the last of its certificates becomes valid, in seconds since 1970.
+    from: Seconds,
+    used: Use,
 }
 
 impl Expiring {
-    /// The expiry of a chain read from a file.
-    pub fn of(file: &str, chain: &[CertificateDer<'_>]) -> Self {
-        let expiry = |certificate: &CertificateDer<'_>| {
-            let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-            Some(certificate.validity().not_after.timestamp())
-        };
-        Self { file: file.to_owned(), at: chain.iter().filter_map(expiry).min().unwrap_or_default() }
+    /// The dates of certificates read from a file.
+    pub fn of(file: &str, certificates: &[CertificateDer<'_>], used: Use) -> Self {
+        let dates = || certificates.iter().map(Validity::of);
+        Self {
+            file: file.to_owned(),
+            at: dates().map(|date| date.until).min().unwrap_or_default(),
+            from: dates().map(|date| date.from).max().unwrap_or_default(),
+            used,
+        }
     }
 
     /// What the operator should hear about it today; nothing while there is time.
     pub fn warning(&self) -> Option<String> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        self.warning_at(i64::try_from(now).unwrap_or(i64::MAX))
+        self.warning_at(now())
     }
 
-    fn warning_at(&self, now: i64) -> Option<String> {
+    fn warning_at(&self, now: Seconds) -> Option<String> {
+        let time = |at: Seconds| {
+            jiff::Timestamp::from_second(at).map_or_else(|_| at.to_string(), |at| at.to_string())
+        };
         let left = self.at.saturating_sub(now);
-        let when =
-            jiff::Timestamp::from_second(self.at).map_or_else(|_| self.at.to_string(), |at| at.to_string());
         if left < 0 {
-            Some(format!("certificate `{}` has expired ({when})", self.file))
+            Some(format!("certificate `{}` has expired ({}){}", self.file, time(self.at), self.consequence()))
+        } else if self.from > now {
+            Some(format!(
+                "certificate `{}` is not valid yet (before {}){}",
+                self.file,
+                time(self.from),
+                self.consequence()
+            ))
+        } else if left < AHEAD {
+            Some(format!("certificate `{}` expires in {} days ({})", self.file, left / DAY, time(self.at)))
         } else {
-            (left < AHEAD)
-                .then(|| format!("certificate `{}` expires in {} days ({when})", self.file, left / DAY))
+            None
+        }
+    }
+
+    const fn consequence(&self) -> &'static str {
+        match self.used {
+            Use::Shown => "",
+            Use::ClientCa => ": no client is let in by it",
+            Use::UpstreamCa => ": no n4n host is believed by it",
         }
     }
 }
@@ -54,11 +84,18 @@ mod tests {
 
     #[test]
     fn a_warning_comes_thirty_days_ahead() {
-        let certificate = Expiring { file: "cert.pem".into(), at: 1_800_000_000 };
+        let certificate =
+            Expiring { file: "cert.pem".into(), at: 1_800_000_000, from: 1_700_000_000, used: Use::Shown };
         assert_eq!(certificate.warning_at(1_800_000_000 - AHEAD), None);
+        assert_eq!(certificate.warning_at(1_700_000_000), None);
         let warning = certificate.warning_at(1_800_000_000 - AHEAD + 1).unwrap();
         assert_eq!(warning, "certificate `cert.pem` expires in 29 days (2027-01-15T08:00:00Z)");
         let warning = certificate.warning_at(1_800_000_001).unwrap();
         assert_eq!(warning, "certificate `cert.pem` has expired (2027-01-15T08:00:00Z)");
+        let warning = certificate.warning_at(1_699_999_999).unwrap();
+        assert_eq!(warning, "certificate `cert.pem` is not valid yet (before 2023-11-14T22:13:20Z)");
+        let ca = Expiring { used: Use::ClientCa, ..certificate };
+        let warning = ca.warning_at(1_800_000_001).unwrap();
+        assert!(warning.ends_with("(2027-01-15T08:00:00Z): no client is let in by it"), "{warning}");
     }
 }

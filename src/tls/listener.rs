@@ -3,17 +3,15 @@
 use std::sync::Arc;
 
 use rustls::{
-    RootCertStore, ServerConfig,
+    ServerConfig,
     client::verify_server_name,
     crypto::ring,
     pki_types::{CertificateDer, ServerName},
-    server::{
-        ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
-    },
+    server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert},
     sign::CertifiedKey,
 };
 
-use super::Unusable;
+use super::{Unusable, clients::ClientVerifier};
 
 /// The protocols offered, the preferred one first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -28,21 +26,15 @@ pub fn server_config(
     client_ca: Option<&[CertificateDer<'static>]>,
 ) -> Result<Arc<ServerConfig>, Unusable> {
     let provider = Arc::new(ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone())
+    let builder = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .expect("ring's suites serve TLS 1.2 and 1.3");
     let resolver = Arc::new(ByName(certificates));
     let mut config = match client_ca {
         None => builder.with_no_client_auth().with_cert_resolver(resolver),
         Some(ca) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in ca {
-                roots.add(certificate.clone()).map_err(|_| Unusable::BrokenCertificate)?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .build()
-                .map_err(|_| Unusable::BrokenCertificate)?;
-            builder.with_client_cert_verifier(verifier).with_cert_resolver(resolver)
+            let verifier = ClientVerifier::of(ca).map_err(|_| Unusable::BrokenCertificate(1))?;
+            builder.with_client_cert_verifier(Arc::new(verifier)).with_cert_resolver(resolver)
         }
     };
     if client_ca.is_some() {

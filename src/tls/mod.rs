@@ -9,12 +9,16 @@
 //! compiler for ring, where a vendored OpenSSL needs perl and make as well. What is given up: revocation
 //! lists, OCSP, and suites for clients from before TLS 1.2.
 
+mod clients;
 mod expiry;
+mod kinds;
 mod listener;
 mod material;
+mod pem;
 mod upstream;
+mod validity;
 
-pub use expiry::Expiring;
+pub use expiry::{Expiring, Use};
 pub use listener::server_config;
-pub use material::{Unusable, certificates, pair, private_key};
+pub use material::{Beside, Unusable, authorities, certificates, pair, private_key};
 pub use upstream::{Name, Trust};

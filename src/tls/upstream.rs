@@ -8,6 +8,8 @@ use pingora::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
+use super::validity::{ByDate, now};
+
 /// The name that the upstream's certificate must be for.
 ///
 /// Without one Pingora would verify nothing at all, without a word; so there is no such value.
@@ -36,7 +38,7 @@ impl Name {
 pub struct Trust {
     name: Name,
     /// None: the system's roots.
-    ca: Option<Arc<[WrappedX509]>>,
+    ca: Option<Arc<ByDate<Arc<[WrappedX509]>>>>,
     client: Option<Arc<CertKey>>,
 }
 
@@ -47,7 +49,8 @@ impl fmt::Debug for Trust {
 }
 
 impl Trust {
-    /// Believes who has a certificate for the name from one of these CAs, or else from one of the system's.
+    /// Believes who has a certificate for the name from one of these CAs while that is valid, or else from one of
+    /// the system's.
     ///
     /// The chain shown to it, where there is one, must have been read by this module and fit its key.
     pub fn new(
@@ -56,11 +59,10 @@ impl Trust {
         client: Option<(&[CertificateDer<'static>], &PrivateKeyDer<'static>)>,
     ) -> Self {
         let der = |certificate: &CertificateDer<'static>| certificate.to_vec();
-        let wrap = |certificate| WrappedX509::new(der(certificate), parse_x509);
         let client = client.map(|(chain, key)| {
             Arc::new(CertKey::new(chain.iter().map(der).collect(), key.secret_der().to_vec()))
         });
-        Self { name, ca: ca.map(|ca| ca.iter().map(wrap).collect()), client }
+        Self { name, ca: ca.map(|ca| Arc::new(ByDate::of(ca, wrap))), client }
     }
 
     /// The peer at an address. Pooled connections to it are shared within a generation alone: they were
@@ -69,11 +71,15 @@ impl Trust {
         let mut peer = HttpPeer::new(address, true, self.name.0.to_str().into_owned());
         peer.options.verify_cert = true;
         peer.options.verify_hostname = true;
-        peer.options.ca = self.ca.clone();
+        peer.options.ca = self.ca.as_ref().map(|ca| ca.at(now(), wrap));
         peer.client_cert_key = self.client.clone();
         peer.group_key = generation;
         peer
     }
+}
+
+fn wrap(authorities: &[CertificateDer<'static>]) -> Arc<[WrappedX509]> {
+    authorities.iter().map(|authority| WrappedX509::new(authority.to_vec(), parse_x509)).collect()
 }
 
 #[cfg(test)]

@@ -1,11 +1,17 @@
 //! One address of an n4n host: whether it can be used, and how busy it is.
 
 use std::{
+    borrow::Cow,
     net::SocketAddr,
     num::NonZeroU32,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
+
+use super::fault::Cause;
 
 /// How long a peer that could not be connected to is passed over. After that one call tries it, and the others
 /// go on passing it over until that call has connected.
@@ -22,6 +28,8 @@ pub struct Peer {
     against: AtomicU32,
     /// Until when it is passed over for a failed connect, in milliseconds after `since`; zero: it is not.
     ejected_until: AtomicU64,
+    /// What was last found to be wrong with it.
+    trouble: Mutex<Option<Cow<'static, str>>>,
     since: Instant,
 }
 
@@ -47,6 +55,7 @@ impl Peer {
             is_unfit: AtomicBool::new(false),
             against: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
+            trouble: Mutex::default(),
             since: Instant::now(),
         }
     }
@@ -93,11 +102,26 @@ impl Peer {
     }
 
     /// Takes note that it could not be connected to.
-    pub fn eject(&self, now: Instant) {
+    pub fn eject(&self, now: Instant, cause: Cause) {
         let until = self.millis(now + EJECTION);
+        self.set_trouble(Some(cause.words().into()));
         if self.ejected_until.swap(until, Ordering::Relaxed) == 0 {
-            tracing::warn!(peer = %self.address, "no connection; the peer is passed over where there is another");
+            tracing::warn!(
+                peer = %self.address,
+                cause = cause.label(),
+                why = cause.words(),
+                "no connection; the peer is passed over where there is another"
+            );
         }
+    }
+
+    /// What was last found to be wrong with it; it may be well again.
+    pub fn trouble(&self) -> Option<Cow<'static, str>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_trouble(&self, trouble: Option<Cow<'static, str>>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     /// Takes note that there is a connection to it.
@@ -106,6 +130,9 @@ impl Peer {
         if self.ejected_until.load(Ordering::Relaxed) != 0
             && self.ejected_until.swap(0, Ordering::Relaxed) != 0
         {
+            if !self.is_unfit() {
+                self.set_trouble(None);
+            }
             tracing::info!(peer = %self.address, "the peer can be connected to again");
         }
     }
@@ -124,8 +151,14 @@ impl Peer {
         self.against.store(0, Ordering::Relaxed);
         self.is_unfit.store(!is_unfit, Ordering::Relaxed);
         match result {
-            Ok(()) => tracing::info!(peer = %self.address, "the peer is healthy again"),
-            Err(cause) => tracing::warn!(peer = %self.address, cause, "the peer is unhealthy"),
+            Ok(()) => {
+                self.set_trouble(None);
+                tracing::info!(peer = %self.address, "the peer is healthy again");
+            }
+            Err(cause) => {
+                tracing::warn!(peer = %self.address, cause, "the peer is unhealthy");
+                self.set_trouble(Some(cause.into()));
+            }
         }
     }
 
@@ -162,7 +195,7 @@ mod tests {
         let (peer, now) = (peer(), Instant::now());
         assert!(peer.is_healthy());
         assert!(!peer.claim(now));
-        peer.eject(now);
+        peer.eject(now, Cause::ConnectRefused);
         assert_eq!(peer.standing(now), Standing::Ejected);
         assert!(!peer.is_healthy());
         let later = now + EJECTION;

@@ -218,6 +218,7 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
+    use crate::upstream::fault::Cause;
 
     fn peers() -> Peers {
         let names = ["192.0.2.1:80", "192.0.2.2:80", "[2001:db8::1]:80"];
@@ -259,13 +260,13 @@ mod tests {
     fn a_peer_whose_connect_failed_comes_last_and_the_last_one_stays() {
         let (peers, now) = (peers(), Instant::now());
         let all = peers.all();
-        all[1].eject(now);
+        all[1].eject(now, Cause::ConnectRefused);
         for _ in 0..6 {
             let order = addresses(peers.select());
             assert_eq!((order.len(), order[2]), (3, all[1].address()));
         }
-        all[0].eject(now);
-        all[2].eject(now);
+        all[0].eject(now, Cause::ConnectRefused);
+        all[2].eject(now, Cause::ConnectRefused);
         assert_eq!(addresses(peers.select()).len(), 3);
         assert!(!peers.select().is_empty());
     }

@@ -156,6 +156,20 @@ fn configured_fields_are_forwarded_too() {
 }
 
 #[test]
+fn a_field_that_is_forwarded_anyway_is_sent_once_when_it_is_named() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(upstream.address())
+        .set("policy", "forward_headers = [\"accept\", \"User-Agent\"]")
+        .start();
+    let call = Call::unlock().set("Accept", "text/plain").set("User-Agent", "curl/8");
+    assert_eq!(gateway.call(&call).status(), 200);
+    let sent = String::from_utf8(upstream.bytes()).unwrap().to_ascii_lowercase();
+    for name in ["accept", "user-agent"] {
+        assert_eq!(sent.matches(&format!("\r\n{name}: ")).count(), 1, "{sent}");
+    }
+}
+
+#[test]
 fn the_host_is_the_first_peers_unless_told_otherwise() {
     let upstream = Upstream::start();
     let gateway = Gateway::before(upstream.address()).start();

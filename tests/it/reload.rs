@@ -57,3 +57,18 @@ fn a_log_that_was_moved_away_is_begun_anew() {
     }
     assert!(holds(&moved, &first) && !holds(&log, &first));
 }
+
+#[test]
+fn fewer_users_may_be_remembered_and_each_of_them_keeps_an_account() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(upstream.address())
+        .set("quota", "requests = 1\nper = \"1h\"\nburst = 1\nmax_users = 100000")
+        .start();
+    gateway.reload(|text| text.replace("max_users = 100000", "max_users = 5"));
+    let mut wire = gateway.connect();
+    let mut status = |user: usize| wire.call(&Call::unlock().user(&format!("user{user}"))).status();
+    let statuses: Vec<_> = (0..7).map(&mut status).collect();
+    // The sixth and the seventh share what is left for newcomers.
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 429]);
+    gateway.wait_for_metric("n4n_gateway_quota_users", 5.0);
+}

@@ -1,7 +1,6 @@
 //! `[listen]`.
 
 use std::{
-    collections::HashSet,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::{NonZeroU32, NonZeroUsize},
     path::{Path, PathBuf},
@@ -36,25 +35,6 @@ pub(super) fn listen(
             "write the machine's cores",
         );
     }
-    let mut seen = HashSet::from([admin].map(|address| (address.ip(), address.port())));
-    for address in http.iter().flatten() {
-        if address.port() != 0 && !seen.insert((address.ip(), address.port())) {
-            let reason = format!("names {address} twice, or the admin listener's");
-            faults.add(
-                table.span("http"),
-                table.place("http"),
-                reason,
-                "give each listener an address of its own",
-            );
-        }
-    }
-    for address in https.iter().map(|listener| listener.address) {
-        if address.port() != 0 && !seen.insert((address.ip(), address.port())) {
-            let reason = format!("names {address}, which is another listener's");
-            let mend = "give each listener an address of its own";
-            faults.add(table.span("https"), table.place("https"), reason, mend);
-        }
-    }
     let (key, is_empty) = match &http {
         Some(http) => ("http", http.is_empty()),
         None => ("https", table.has("https") && !table.has("http")),
@@ -74,9 +54,61 @@ pub(super) fn listen(
         drain_timeout: period(&mut table, "drain_timeout", seconds(30), faults),
         upgrade_socket: upgrade_socket(&mut table, folder, faults),
     };
+    tell_overlaps(&listen, &table, faults);
     let trusted_proxies = table.or("trusted_proxies", Vec::new(), faults);
     table.close(faults);
     (Some(listen), trusted_proxies)
+}
+
+/// Finds listeners of which the second could not be opened beside the first.
+fn tell_overlaps(listen: &Listen, table: &Table<'_>, faults: &mut Faults<'_>) {
+    let all: Vec<_> = listen.addresses().collect();
+    for (index, &(key, address)) in all.iter().enumerate() {
+        let other = all[..index].iter().find(|&&(_, other)| overlap(address, other));
+        let Some(&(other_key, other)) = other else { continue };
+        // The admin listener is absent from many files, and where it is there it is not the one to give way.
+        let (key, address, other) =
+            if key == "admin" { (other_key, other, address) } else { (key, address, other) };
+        let reason = if address.ip().to_canonical() != other.ip().to_canonical() {
+            format!("names {address}, which claims the port of {other}")
+        } else if key == "http" {
+            format!("names {address} twice, or the admin listener's")
+        } else {
+            format!("names {address}, which is another listener's")
+        };
+        let mend = if is_both(address, other) {
+            "give each listener an address of its own; [::] leaves IPv4 alone only beside 0.0.0.0 with its port"
+        } else {
+            "give each listener an address of its own"
+        };
+        faults.add(table.span(key), table.place(key), reason, mend);
+    }
+}
+
+/// Whether one of them is an IPv4 address, and the other one all of IPv6.
+fn is_both(one: SocketAddr, other: SocketAddr) -> bool {
+    one.ip().to_canonical().is_ipv4() != other.ip().to_canonical().is_ipv4()
+}
+
+/// Whether two sockets would claim the same port of the same address.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    if one.port() == 0 || one.port() != other.port() {
+        return false;
+    }
+    // Link-local addresses are those of one interface.
+    if let (SocketAddr::V6(one), SocketAddr::V6(other)) = (one, other)
+        && one.scope_id() != other.scope_id()
+        && one.ip() == other.ip()
+    {
+        return false;
+    }
+    let (one, other) = (one.ip().to_canonical(), other.ip().to_canonical());
+    let takes = |wide: IpAddr, narrow: IpAddr| match wide {
+        IpAddr::V4(wide) => wide.is_unspecified() && narrow.is_ipv4(),
+        // Beside 0.0.0.0 it takes IPv6 alone; any other IPv4 address it would take too.
+        IpAddr::V6(wide) => wide.is_unspecified() && narrow != Ipv4Addr::UNSPECIFIED,
+    };
+    one == other || takes(one, other) || takes(other, one)
 }
 
 /// The names under which browsers may ask for the live page.

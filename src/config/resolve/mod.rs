@@ -11,10 +11,12 @@ use std::{num::NonZeroU32, path::Path, time::Duration};
 use toml::de::DeTable;
 use tracing::Level;
 
-use super::{AccessSink, Fault, Log, Settings, fault::Faults, table::Table, units::Period};
+use super::{
+    AccessSink, Fault, Log, Reading, Settings, fault::Faults, surroundings, table::Table, units::Period,
+};
 use crate::policy::{Clients, Mode};
 
-pub(super) fn resolve(text: &str, folder: &Path) -> Result<Settings, Vec<Fault>> {
+pub(super) fn resolve(text: &str, folder: &Path, reading: Reading) -> Result<Settings, Vec<Fault>> {
     let mut faults = Faults::of(text);
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
@@ -46,6 +48,9 @@ pub(super) fn resolve(text: &str, folder: &Path) -> Result<Settings, Vec<Fault>>
     let log =
         log(file.table("log", &mut faults).unwrap_or_else(|| Table::absent("log")), folder, &mut faults);
     file.close(&mut faults);
+    if let Some(listen) = &listen {
+        surroundings::look(listen, &log, reading, &mut faults);
+    }
     match (listen, upstream, policy) {
         (Some(listen), Some(upstream), Some(policy)) if faults.is_empty() => Ok(Settings {
             listen,

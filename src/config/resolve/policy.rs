@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use http::HeaderName;
+use http::{HeaderName, header};
 use regex::bytes::Regex;
 
 use super::{choice, period, seconds};
@@ -125,9 +125,19 @@ const RESERVED: [(&str, &[&str]); 5] = [
     ),
 ];
 
+/// The caller's own fields that are forwarded with every unlock call.
+const ALWAYS_FORWARDED: [HeaderName; 5] = [
+    header::ACCEPT,
+    header::ACCEPT_LANGUAGE,
+    header::USER_AGENT,
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
+
+/// The caller's own fields that are forwarded with an unlock call, each once.
 fn forward_headers(table: &mut Table<'_>, faults: &mut Faults<'_>) -> Vec<HeaderName> {
     let names: Vec<String> = table.or("forward_headers", Vec::new(), faults);
-    let mut headers = Vec::new();
+    let mut named = Vec::new();
     for name in names {
         let place = table.place("forward_headers");
         match HeaderName::from_bytes(name.as_bytes()) {
@@ -142,11 +152,16 @@ fn forward_headers(table: &mut Table<'_>, faults: &mut Faults<'_>) -> Vec<Header
                 if let Some((purpose, _)) = reserved {
                     let reason = format!("`{header}` folds onto a field that concerns {purpose}");
                     faults.add(table.span("forward_headers"), place, reason, "leave it out");
+                } else if named.contains(&header) {
+                    let reason = format!("names `{header}` twice");
+                    faults.add(table.span("forward_headers"), place, reason, "name it once");
                 } else {
-                    headers.push(header);
+                    named.push(header);
                 }
             }
         }
     }
-    headers
+    // One that is forwarded anyway may be named, and is sent once all the same.
+    named.retain(|header| !ALWAYS_FORWARDED.contains(header));
+    [ALWAYS_FORWARDED.as_slice(), &named].concat()
 }

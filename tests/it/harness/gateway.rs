@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -18,6 +19,9 @@ use super::{Call, DEADLINE, Message, Wire, binary};
 
 /// How long after its answer a call may still be uncounted.
 const COUNTED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Where it listens unless a test wants it elsewhere.
+const DEFAULT_HTTP: &str = "http = [\"127.0.0.1:0\"]";
 
 /// A configuration in the making.
 pub(crate) struct GatewayBuilder {
@@ -61,6 +65,14 @@ impl GatewayBuilder {
         file + &self.tail
     }
 
+    /// Has it listen for plain HTTP on these addresses instead.
+    pub(crate) fn listening(mut self, http: &[impl ToString]) -> Self {
+        let http: Vec<String> = http.iter().map(ToString::to_string).collect();
+        let listen = self.sections.entry("listen").or_default();
+        *listen = listen.replace(DEFAULT_HTTP, &format!("http = {http:?}"));
+        self
+    }
+
     /// Starts the gateway and waits until it is ready.
     pub(crate) fn start(self) -> Gateway {
         self.start_as(binary())
@@ -76,6 +88,8 @@ impl GatewayBuilder {
 
     fn start_as(self, mut command: Command) -> Gateway {
         let folder = Arc::new(tempfile::tempdir().unwrap());
+        // As an operator makes it, whatever the umask here: the socket of an upgrade may be in it.
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         let config = folder.path().join("gateway.toml");
         std::fs::write(&config, self.text()).unwrap();
         command.arg("run").arg("--config").arg(&config).envs(self.environment);
@@ -115,7 +129,7 @@ impl Gateway {
     pub(crate) fn before_all(peers: &[impl ToString]) -> GatewayBuilder {
         let peers: Vec<String> = peers.iter().map(ToString::to_string).collect();
         GatewayBuilder { sections: BTreeMap::new(), tail: String::new(), environment: Vec::new() }
-            .set("listen", "http = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"")
+            .set("listen", &format!("{DEFAULT_HTTP}\nadmin = \"127.0.0.1:0\""))
             .set("upstream", &format!("peers = {peers:?}"))
     }
 
@@ -153,7 +167,7 @@ impl Gateway {
     }
 
     fn listener(&self, kind: &str) -> SocketAddr {
-        let named = regex::Regex::new(&format!(r"listening {kind}=([0-9.:]+)")).unwrap();
+        let named = regex::Regex::new(&format!(r"listening {kind}=([0-9.:\[\]]+)")).unwrap();
         self.stderr.wait_for(&format!("{kind} listener"), |lines| {
             lines.iter().find_map(|line| named.captures(line)?[1].parse().ok())
         })
@@ -331,11 +345,28 @@ impl Gateway {
         metrics.into_iter().chain(events).collect()
     }
 
-    fn first_event(&self) -> std::io::Result<String> {
+    /// Waits until the live page shows these words.
+    pub(crate) fn wait_for_event(&self, words: &str) {
+        let start = Instant::now();
+        let mut seen = String::new();
+        let mut lines = self.events().unwrap();
+        while lines.read_line(&mut seen).is_ok_and(|read| read > 0) && start.elapsed() < DEADLINE {
+            if seen.contains(words) {
+                return;
+            }
+        }
+        panic!("the live page never shows {words}: {seen}");
+    }
+
+    fn events(&self) -> std::io::Result<BufReader<TcpStream>> {
         let mut stream = TcpStream::connect_timeout(&self.admin, COUNTED_WITHIN)?;
         stream.set_read_timeout(Some(COUNTED_WITHIN))?;
         write!(stream, "GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", self.admin)?;
-        let (mut event, mut lines) = (String::new(), BufReader::new(stream));
+        Ok(BufReader::new(stream))
+    }
+
+    fn first_event(&self) -> std::io::Result<String> {
+        let (mut event, mut lines) = (String::new(), self.events()?);
         while !event.ends_with("\n\n") && lines.read_line(&mut event)? > 0 {}
         Ok(event)
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 
 use super::http::{Broken, Message, MessageReader};
@@ -29,7 +30,14 @@ pub(crate) struct Issued {
 
 impl Authority {
     pub(crate) fn new() -> Self {
+        Self::of(VALID)
+    }
+
+    /// One whose own certificate is good from one year to another.
+    pub(crate) fn of((from, to): (i32, i32)) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.not_before = date_time_ymd(from, 1, 1);
+        params.not_after = date_time_ymd(to, 1, 1);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "an authority for tests");
         let key = KeyPair::generate().unwrap();
@@ -81,6 +89,19 @@ impl Issued {
 
     fn private_key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap()
+    }
+
+    /// A server that shows this, whatever may be wrong with it.
+    pub(crate) fn careless_server(&self) -> Arc<ServerConfig> {
+        let provider = ring::default_provider();
+        let key = provider.key_provider.load_private_key(self.private_key()).unwrap();
+        let chain = CertificateDer::pem_slice_iter(self.certificate.as_bytes());
+        let certified = CertifiedKey::new(chain.map(Result::unwrap).collect(), key);
+        let builder = ServerConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let resolver = Arc::new(SingleCertAndKey::from(certified));
+        Arc::new(builder.with_no_client_auth().with_cert_resolver(resolver))
     }
 
     /// A server that shows this, and wants a client's certificate from `client_ca`.

@@ -1,1 +1,0 @@
-//! Certificates and keys that are not what they were taken for.
