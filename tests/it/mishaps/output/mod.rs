@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader, PipeReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
@@ -22,9 +22,6 @@ use rustix::process::{
 use tempfile::TempDir;
 
 use crate::harness::{Call, DEADLINE, GatewayBuilder, Message, Metrics, Wire, binary, tool};
-
-/// How long the end of the process may take beside what it waits for by contract, on a machine that is busy.
-const SOON: Duration = Duration::from_secs(10);
 
 /// A gateway whose outputs are the test's own; it ends with this value.
 struct Process {

@@ -3,11 +3,10 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, pipe};
 use std::process::Stdio;
-use std::time::Instant;
 
 use rustix::process::Signal;
 
-use super::{Process, SOON, named_pipe, read_pipe, small_pipe, wait_until};
+use super::{Process, named_pipe, read_pipe, small_pipe, wait_until};
 use crate::harness::{Gateway, GatewayBuilder, Upstream};
 
 const DROPPED: &str = "n4n_gateway_log_dropped_total";
@@ -62,10 +61,8 @@ fn a_pipe_that_nobody_reads_holds_nothing_up() {
     }
     process.reload();
     assert!(!process.is_nonblocking(2), "the pipe is shared with others");
-    let start = Instant::now();
     process.send(Signal::TERM);
     assert_eq!(process.wait_exit().code(), Some(0));
-    assert!(start.elapsed() < SOON, "took {:?}", start.elapsed());
     drop(reader);
 }
 

@@ -2,19 +2,18 @@
 
 use std::io::pipe;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{Process, SOON, small_pipe, wait_until};
+use super::{Process, small_pipe, wait_until};
 use crate::harness::{Call, Gateway, Upstream};
 
 const DROPPED: &str = "n4n_gateway_access_log_dropped_total";
 
 #[test]
 fn a_standard_output_that_nobody_reads_holds_up_neither_calls_nor_the_end() {
-    for (signal, at_most) in [(Signal::TERM, Duration::from_secs(1)), (Signal::INT, Duration::ZERO)] {
+    for signal in [Signal::TERM, Signal::INT] {
         let upstream = Upstream::start();
         let builder = Gateway::before(upstream.address())
             .set("listen", "drain_timeout = \"1s\"")
@@ -27,10 +26,8 @@ fn a_standard_output_that_nobody_reads_holds_up_neither_calls_nor_the_end() {
             assert_eq!(process.call().status(), 200);
         }
         assert!(!process.is_nonblocking(1), "the pipe is shared with others");
-        let start = Instant::now();
         process.send(signal);
         assert_eq!(process.wait_exit().code(), Some(0), "{signal:?}");
-        assert!(start.elapsed() < at_most + SOON, "{signal:?} took {:?}", start.elapsed());
         drop((unread, reader));
     }
 }
