@@ -16,6 +16,7 @@ use crate::{
     audit,
     config::{AccessSink, Log, Settings},
     demo,
+    descriptors::{self, Shares},
     explain::Explanation,
     gateway::Gateway,
     policy::{access::KeyDigest, credential},
@@ -114,6 +115,10 @@ impl Cli {
                 |code| code,
                 |settings| {
                     warn_of_unknown_names(&settings, &config);
+                    let shares = Shares::of(&settings, descriptors::hard_limit());
+                    if let Some(warning) = shares.warning() {
+                        eprintln!("{}: warning: {warning}", config.display());
+                    }
                     for warning in settings.certificates().filter_map(Expiring::warning) {
                         eprintln!("{}: warning: {warning}", config.display());
                     }

@@ -41,6 +41,8 @@ pub struct Connection {
     outbox: BytesMut,
     patience: Patience,
     unread: Unread,
+    /// How often all that was gathered has been sent.
+    flushes: u64,
     /// Goes off when the upstream's time to answer runs out; made when first needed, then set anew.
     alarm: Option<Pin<Box<Sleep>>>,
 }
@@ -71,7 +73,7 @@ impl Connection {
     /// A connection on which no request has come yet, and whose client has so much time to take answers.
     pub fn new(transport: Transport, patience: Patience) -> Self {
         let (inbox, outbox) = (BytesMut::new(), BytesMut::new());
-        Self { transport, inbox, outbox, patience, unread: Unread::Length(0), alarm: None }
+        Self { transport, inbox, outbox, patience, unread: Unread::Length(0), flushes: 0, alarm: None }
     }
 
     /// The scheme that its requests are made with.
@@ -226,7 +228,14 @@ impl Connection {
     /// # Errors
     /// As of [`write`](Self::write).
     pub async fn flush(&mut self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_flush(cx)).await
+        poll_fn(|cx| self.poll_flush(cx)).await?;
+        self.flushes += 1;
+        Ok(())
+    }
+
+    /// How often all that was gathered has been sent: what is gathered now has been once this has grown.
+    pub const fn flushes(&self) -> u64 {
+        self.flushes
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -27,6 +27,7 @@ use tokio::{
 
 use super::{
     answer::{End, answer_head, chunk_size, end_of, line},
+    frames::Watched,
     patience::Patience,
     service::{FAREWELL, Service, record},
     transport::{Lingering, Transport},
@@ -36,6 +37,7 @@ use crate::{
     policy::framing::MAX_HEAD,
     reason::Reason::RequestMalformed,
     server::Phase,
+    unserved::ConnectionRefused,
 };
 
 /// Streams a client may have open at once.
@@ -70,13 +72,14 @@ impl Service {
     pub async fn serve_http2(self, transport: Transport, client: SocketAddr) {
         let live = self.gateway.live();
         let idle = live.settings.listen.idle_timeout;
-        let greeting = options().handshake::<_, Bytes>(Lingering::new(transport, Patience::new(idle)));
+        let transport = Lingering::new(transport, Patience::new(idle));
+        let greeting = options().handshake::<_, Bytes>(Watched::new(transport, self.gateway.clone(), client));
         let greeted = timeout(live.settings.deadlines.header, greeting).await;
         drop(live);
         let mut connection = match greeted {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return self.record_broken(client, &error),
-            Err(_) => return,
+            Err(_) => return self.gateway.connection_refused(ConnectionRefused::Http2Preface, client),
         };
         let mut phase = self.gateway.phase();
         let mut calls = JoinSet::new();
@@ -117,10 +120,10 @@ impl Service {
     }
 
     /// Records what was no HTTP/2 and ended its connection. What ends a stream alone (a request that is malformed
-    /// or whose header list is too long by far) is answered by the protocol's layer, which tells nobody.
+    /// or whose header list is too long by far) is answered by the protocol's layer, which [`Watched`] tells of.
     fn record_broken(&self, client: SocketAddr, error: &h2::Error) {
         if error.is_library() {
-            record(&self.gateway, &[], client, Beginning::now(), RequestId::next(), RequestMalformed);
+            record(&self.gateway, &[], client, Beginning::now(), RequestId::next(), RequestMalformed, None);
         }
     }
 }

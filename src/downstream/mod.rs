@@ -3,6 +3,7 @@
 mod answer;
 pub mod chunked;
 pub mod connection;
+mod frames;
 mod http2;
 pub mod patience;
 pub mod reply;

@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use pingora::{apps::HttpServerApp, protocols::http::ServerSession, proxy::HttpProxy, server::ShutdownWatch};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout, timeout_at},
+};
 
 use super::{
     answer::End,
@@ -20,9 +23,10 @@ use crate::{
         framing::{self, RequestHead},
         path,
     },
-    proxy::{Admission, Admitted, Arrival, Callbacks, Request, answer, carry},
+    proxy::{Admission, Admitted, Arrival, Callbacks, Request, Unanswered, answer, carry},
     reason::Reason,
     server::Phase,
+    unserved::ConnectionRefused,
 };
 
 /// How long the client may take to read an answer to what was no request, and to go away after its last one: short, since
@@ -50,15 +54,21 @@ impl Service {
         let mut phase = self.gateway.phase();
         let patience = Patience::new(self.gateway.live().settings.listen.idle_timeout);
         let mut connection = Connection::new(transport, patience);
-        let record_end = |head: &[u8], beginning, reason| {
-            record(&self.gateway, head, client, beginning, RequestId::next(), reason);
-        };
         loop {
             let (beginning, head) = match self.next_head(&mut connection, &mut phase).await {
                 Ok(next) => next,
                 Err((_, NoHead::Closed)) => return,
                 Err((beginning, NoHead::Gone)) => {
-                    record_end(connection.refused_head(), beginning, Reason::ClientGone);
+                    let head = connection.refused_head();
+                    record(
+                        &self.gateway,
+                        head,
+                        client,
+                        beginning,
+                        RequestId::next(),
+                        Reason::ClientGone,
+                        None,
+                    );
                     return;
                 }
                 Err((beginning, NoHead::Refused(reason))) => {
@@ -129,7 +139,7 @@ impl Service {
         let Admitted { head, body } = admitted;
         let session = Session::new(head, body, reply, connection, home.clone());
         let session = ServerSession::new_custom(Box::new(session));
-        carry(request, self.proxy.process_new_http(session, &self.never)).await;
+        let mut unanswered = carry(request, self.proxy.process_new_http(session, &self.never)).await;
         let Returned { mut connection, reply, problem } = home.take()?;
         if connection.flush().await.is_err() {
             // What is left of an answer must not come before the next one, nor pass for its end.
@@ -140,6 +150,7 @@ impl Service {
             (Progress::NotBegun, Some(Problem { answer, persists })) => {
                 connection.write(&answer).await.ok()?;
                 connection.flush().await.ok()?;
+                unanswered.iter_mut().for_each(Unanswered::answered);
                 persists
             }
             (Progress::Whole, _) => reply.persists(),
@@ -150,6 +161,8 @@ impl Service {
             }
             (Progress::NotBegun | Progress::Body(_), _) => false,
         };
+        // Recorded now, not when the client has gone.
+        drop(unanswered);
         if persists && connection.is_between_requests() {
             return Some(connection);
         }
@@ -194,17 +207,21 @@ impl Service {
     ) {
         let id = RequestId::next();
         let answer = answer::raw(reason, id);
-        record(&self.gateway, connection.refused_head(), client, beginning, id, reason);
-        let farewell = async {
-            if connection.send(&answer).await.is_ok() {
-                connection.linger().await;
-            }
-        };
-        let _ = timeout(FAREWELL, farewell).await;
+        let until = Instant::now() + FAREWELL;
+        let is_sent = matches!(timeout_at(until, connection.send(&answer)).await, Ok(Ok(())));
+        let head = connection.refused_head();
+        if head.first() == Some(&framing::TLS_HANDSHAKE) {
+            self.gateway.connection_refused(ConnectionRefused::TlsOnPlainPort, client);
+        }
+        let status = Outcome::of(reason).status().filter(|_| is_sent);
+        record(&self.gateway, head, client, beginning, id, reason, status);
+        if is_sent {
+            let _ = timeout_at(until, connection.linger()).await;
+        }
     }
 }
 
-/// Counts and logs what has come to no request of Pingora's.
+/// Counts and logs what has come to no request of Pingora's; `status` is what the client was sent.
 pub(super) fn record(
     gateway: &Gateway,
     head: &[u8],
@@ -212,6 +229,7 @@ pub(super) fn record(
     beginning: Beginning,
     request_id: RequestId,
     reason: Reason,
+    status: Option<u16>,
 ) {
     let line = framing::readable_request_line(head);
     let record = Record {
@@ -223,7 +241,7 @@ pub(super) fn record(
         method: line.map(|(method, _)| method),
         path: line.map(|(_, target)| path::without_query(target)),
         outcome: Outcome::of(reason),
-        status: Outcome::of(reason).status(),
+        status,
         duration: beginning.instant.elapsed(),
         upstream_duration: None,
         peer: None,
@@ -243,7 +261,15 @@ struct Defects<'a> {
 impl Drop for Defects<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            record(self.gateway, &[], self.client, Beginning::now(), RequestId::next(), Reason::Internal);
+            record(
+                self.gateway,
+                &[],
+                self.client,
+                Beginning::now(),
+                RequestId::next(),
+                Reason::Internal,
+                None,
+            );
         }
     }
 }

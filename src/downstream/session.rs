@@ -53,6 +53,7 @@ struct State {
     answer_due: Option<Instant>,
     is_overdue: bool,
     is_last: bool,
+    is_head_sent: bool,
     problem: Option<Problem>,
 }
 
@@ -114,6 +115,11 @@ impl Home {
         self.state().is_last = true;
     }
 
+    /// Whether the head of the upstream's answer has been sent to the client.
+    pub fn is_head_sent(&self) -> bool {
+        self.state().is_head_sent
+    }
+
     /// Leaves an answer of the gateway's own, for where none was begun.
     pub fn leave(&self, problem: Problem) {
         self.state().problem = Some(problem);
@@ -129,6 +135,9 @@ pub struct Session {
     inside: Option<(Connection, Reply)>,
     home: Arc<Home>,
     written: Option<Box<ResponseHeader>>,
+    /// How often the connection had been flushed when the answer's head was gathered; none where that has been sent,
+    /// or has not come.
+    unsent_since: Option<u64>,
 }
 
 impl Session {
@@ -140,7 +149,7 @@ impl Session {
         connection: Connection,
         home: Arc<Home>,
     ) -> Self {
-        Self { request, body, inside: Some((connection, reply)), home, written: None }
+        Self { request, body, inside: Some((connection, reply)), home, written: None, unsent_since: None }
     }
 
     fn inside(&mut self) -> (&mut Connection, &mut Reply) {
@@ -176,6 +185,17 @@ impl Session {
 
     /// Passes on what n4n answers; tells whether that is whole.
     async fn write_tasks(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        let written = self.try_write_tasks(tasks).await;
+        if let Some(before) = self.unsent_since
+            && self.inside().0.flushes() > before
+        {
+            self.unsent_since = None;
+            self.home.state().is_head_sent = true;
+        }
+        written
+    }
+
+    async fn try_write_tasks(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
         let mut failed = None;
         for task in tasks {
             if let HttpTask::Failed(error) = task {
@@ -199,6 +219,7 @@ impl Session {
             HttpTask::Header(head, _) => {
                 reply.head(connection, &head, is_last).await?;
                 if !head.status.is_informational() {
+                    self.unsent_since = Some(connection.flushes());
                     self.written = Some(head);
                 }
             }

@@ -20,6 +20,10 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::patience::Patience;
+use crate::{
+    gateway::Gateway,
+    tls::{HandshakeFailure, handshake::BEGINNING},
+};
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -36,19 +40,31 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Shakes hands; none where the client does not, in time.
-    pub async fn secure(socket: TcpStream, client: SocketAddr, config: Arc<ServerConfig>) -> Option<Self> {
-        match timeout(HANDSHAKE, TlsAcceptor::from(config).accept(socket)).await {
-            Ok(Ok(stream)) => Some(Self::Tls(Box::new(stream))),
-            Ok(Err(error)) => {
-                tracing::debug!(%client, %error, "a handshake failed");
-                None
+    /// Shakes hands; none where the client does not, in time, which is counted and told.
+    pub async fn secure(
+        socket: TcpStream,
+        client: SocketAddr,
+        config: Arc<ServerConfig>,
+        gateway: &Gateway,
+    ) -> Option<Self> {
+        let shaken = async {
+            let mut beginning = [0; BEGINNING];
+            let length = socket.peek(&mut beginning).await.ok()?;
+            // Whoever leaves without a word, as a balancer's check does, has not been refused.
+            if length == 0 {
+                return None;
             }
-            Err(_) => {
-                tracing::debug!(%client, "a handshake took too long");
-                None
-            }
+            let accepted = TlsAcceptor::from(config).accept(socket).await;
+            Some(accepted.map_err(|error| (HandshakeFailure::of(&error, &beginning[..length]), error)))
+        };
+        match timeout(HANDSHAKE, shaken).await {
+            Ok(shaken) => match shaken? {
+                Ok(stream) => return Some(Self::Tls(Box::new(stream))),
+                Err((failure, error)) => gateway.handshake_failed(failure, client, &error),
+            },
+            Err(elapsed) => gateway.handshake_failed(HandshakeFailure::Timeout, client, &elapsed),
         }
+        None
     }
 
     /// The scheme that a request over it was made with.

@@ -67,7 +67,7 @@ impl Admission {
             request.body(connection).await?;
         }
         let in_flight = InFlight::take(&self.gateway);
-        if in_flight.is_over(live.settings.listen.max_in_flight) {
+        if in_flight.is_over(live.shares.in_flight) {
             request.tolerate(Reason::Overloaded)?;
         }
         let turns = live.peers.turns();

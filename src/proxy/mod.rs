@@ -6,7 +6,10 @@ mod context;
 pub mod forward;
 mod reading;
 
-use std::cell::Cell;
+use std::{
+    cell::Cell,
+    ops::{Deref, DerefMut},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -36,17 +39,61 @@ tokio::task_local! {
     static ADMITTED: Cell<Option<Request>>;
 }
 
-/// Carries a request through Pingora.
-pub async fn carry<T>(request: Request, through: impl Future<Output = T>) -> T {
+/// Carries a request through Pingora; gives it back where no answer was begun, so that it can have one of the gateway's
+/// own.
+pub async fn carry<T>(request: Request, through: impl Future<Output = T>) -> Option<Unanswered> {
     let carried = async {
-        let carried = through.await;
-        if let Some(request) = ADMITTED.with(Cell::take) {
-            // No callback has ever run for it.
-            request.record(Outcome::of(Reason::Internal), None);
-        }
-        carried
+        through.await;
+        ADMITTED.with(Cell::take).map(|request| Unanswered { request, is_answered: false })
     };
     ADMITTED.scope(Cell::new(Some(request)), carried).await
+}
+
+/// A request that failed before anything was answered. Its record is made when this is dropped, and says that a status
+/// was sent only where one was.
+#[derive(Debug)]
+pub struct Unanswered {
+    request: Request,
+    is_answered: bool,
+}
+
+impl Unanswered {
+    /// Takes note that the gateway's own answer has been sent.
+    pub const fn answered(&mut self) {
+        self.is_answered = true;
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        let outcome = Outcome::of(match self.request.state {
+            State::Failed(reason) => reason,
+            // No callback has ever run for it.
+            State::Open => Reason::Internal,
+        });
+        self.request.record(outcome, outcome.status().filter(|_| self.is_answered));
+    }
+}
+
+/// The request that the callbacks are about.
+#[derive(Debug)]
+pub struct Carried(Option<Request>);
+
+/// Why there is always one.
+const CARRIED: &str = "a request is carried until it is logged, which is the last callback";
+
+impl Deref for Carried {
+    type Target = Request;
+
+    fn deref(&self) -> &Request {
+        self.0.as_ref().expect(CARRIED)
+    }
+}
+
+impl DerefMut for Carried {
+    fn deref_mut(&mut self) -> &mut Request {
+        self.0.as_mut().expect(CARRIED)
+    }
 }
 
 /// Pingora's callbacks: they translate between its session and the gateway's own terms, and decide nothing.
@@ -55,13 +102,15 @@ pub struct Callbacks;
 
 #[async_trait]
 impl ProxyHttp for Callbacks {
-    type CTX = Request;
+    type CTX = Carried;
 
-    fn new_ctx(&self) -> Request {
-        ADMITTED.with(Cell::take).expect("a session is begun for the one request that is carried")
+    fn new_ctx(&self) -> Carried {
+        let request = ADMITTED.with(Cell::take);
+        assert!(request.is_some(), "a session is begun for the one request that is carried");
+        Carried(request)
     }
 
-    async fn upstream_peer(&self, _: &mut Session, request: &mut Request) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, _: &mut Session, request: &mut Carried) -> Result<Box<HttpPeer>> {
         let live = request.live.clone();
         let upstream = &live.settings.upstream;
         let passage = request.passage()?;
@@ -84,12 +133,14 @@ impl ProxyHttp for Callbacks {
         &self,
         _: &mut Session,
         _: &HttpPeer,
-        request: &mut Request,
+        request: &mut Carried,
         mut error: Box<Error>,
     ) -> Box<Error> {
         let within = request.live.settings.upstream.response_timeout;
         if let Some(passage) = &request.passage {
-            passage.not_connected();
+            if !fault::is_local(&error) {
+                passage.not_connected();
+            }
             // Nothing has been sent yet.
             error.set_retry(passage.may_try_another(within));
         }
@@ -103,7 +154,7 @@ impl ProxyHttp for Callbacks {
         _: &HttpPeer,
         _: std::os::fd::RawFd,
         _: Option<&pingora::protocols::Digest>,
-        request: &mut Request,
+        request: &mut Carried,
     ) -> Result<()> {
         request.passage()?.connected();
         Ok(())
@@ -114,7 +165,7 @@ impl ProxyHttp for Callbacks {
         _: &mut Session,
         _: &mut Option<Bytes>,
         end_of_stream: bool,
-        request: &mut Request,
+        request: &mut Carried,
     ) -> Result<()> {
         if end_of_stream {
             request.expect_answer();
@@ -127,7 +178,7 @@ impl ProxyHttp for Callbacks {
         _: &HttpPeer,
         _: &mut Session,
         mut error: Box<Error>,
-        _: &mut Request,
+        _: &mut Carried,
         _client_reused: bool,
     ) -> Box<Error> {
         // Bytes may have been written, and what n4n made of them is unknown: never send them again.
@@ -141,7 +192,7 @@ impl ProxyHttp for Callbacks {
         &self,
         _: &mut Session,
         response: &mut ResponseHeader,
-        request: &mut Request,
+        request: &mut Carried,
     ) -> Result<()> {
         let broken = |why| Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -167,7 +218,7 @@ impl ProxyHttp for Callbacks {
         &self,
         _: &mut Session,
         response: &mut ResponseHeader,
-        request: &mut Request,
+        request: &mut Carried,
     ) -> Result<()> {
         if response.status.is_informational() {
             return Ok(());
@@ -192,7 +243,7 @@ impl ProxyHttp for Callbacks {
         _: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        request: &mut Request,
+        request: &mut Carried,
     ) -> Result<Option<std::time::Duration>> {
         request.keep_time()?;
         if let (Some(reader), Some(bytes)) = (request.passage()?.answer.as_mut(), body.as_ref()) {
@@ -208,7 +259,7 @@ impl ProxyHttp for Callbacks {
         &self,
         session: &mut Session,
         error: &Error,
-        request: &mut Request,
+        request: &mut Carried,
     ) -> FailToProxy {
         let unanswered = FailToProxy { error_code: 0, can_reuse_downstream: false };
         let forwarded = request.passage.as_ref().is_some_and(Passage::is_connected);
@@ -227,6 +278,7 @@ impl ProxyHttp for Callbacks {
             peer = ?request.passage.as_ref().and_then(Passage::peer),
             code = reason.code(),
             cause = error.etype().as_str(),
+            system = fault::system_cause(error).map(tracing::field::display),
             "a call failed"
         );
         request.state = State::Failed(reason);
@@ -241,19 +293,23 @@ impl ProxyHttp for Callbacks {
         unanswered
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, request: &mut Request) {
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, request: &mut Carried) {
         let answered = session.response_written().map(|response| response.status.as_u16());
-        let (outcome, status) = match (request.state, answered) {
-            (State::Failed(reason), None) => (Outcome::of(reason), Outcome::of(reason).status()),
-            (State::Failed(reason), Some(_)) => (Outcome::of(reason), answered),
-            (State::Open, Some(status)) => (Outcome::Forwarded { status }, answered),
-            (State::Open, None) => (Outcome::Abandoned, None),
+        let outcome = match (request.state, answered) {
+            (State::Failed(_), None) => {
+                // Its answer is the gateway's own, and still to be sent.
+                ADMITTED.with(|unrecorded| unrecorded.set(request.0.take()));
+                return;
+            }
+            (State::Failed(reason), Some(_)) => Outcome::of(reason),
+            (State::Open, Some(status)) => Outcome::Forwarded { status },
+            (State::Open, None) => Outcome::Abandoned,
         };
-        request.record(outcome, status);
+        request.record(outcome, answered.filter(|_| request.home.is_head_sent()));
     }
 
     /// What fails is told once, in [`fail_to_proxy`](Self::fail_to_proxy), and never with a request's bytes.
-    fn suppress_error_log(&self, _: &Session, _: &Request, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &Carried, _: &Error) -> bool {
         true
     }
 }

@@ -5,7 +5,7 @@ mod ending;
 mod listener;
 mod reload;
 mod upgrade;
-mod worker;
+pub(crate) mod worker;
 
 use std::{
     fmt,
@@ -29,6 +29,7 @@ use tokio::{
 use crate::{
     admin,
     config::{Listen, Settings},
+    descriptors,
     gateway::{self, Gateway},
     upstream::{health, peers::LOOKUP_EVERY},
 };
@@ -85,7 +86,17 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// A runtime, thread or signal handler cannot be had.
+    /// A thread cannot be had.
+    #[error(
+        "cannot start the thread `{name}`: {source}; raise the limit on threads (TasksMax=, `ulimit -u`)"
+    )]
+    Thread {
+        /// What it would have been called.
+        name: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A runtime or signal handler cannot be had.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
 }
@@ -111,6 +122,7 @@ impl Server {
     /// # Errors
     /// What cannot be opened.
     pub fn open(settings: Settings) -> Result<Self, Error> {
+        descriptors::raise_limit();
         let control = runtime::Builder::new_current_thread().enable_all().build()?;
         let gateway = Arc::new(Gateway::open(settings)?);
         Self::with(control, gateway, Inherited::default(), None)
@@ -123,6 +135,7 @@ impl Server {
     /// What cannot be opened; then the running process goes on as before.
     pub fn take_over(settings: Settings) -> Result<Self, Error> {
         let socket = settings.listen.upgrade_socket.clone().ok_or(Error::NoUpgradeSocket)?;
+        descriptors::raise_limit();
         let control = runtime::Builder::new_current_thread().enable_all().build()?;
         // Before anything is taken over, so that what fails here has changed nothing.
         let gateway = Arc::new(Gateway::open(settings)?);
@@ -138,6 +151,7 @@ impl Server {
         predecessor: Option<Predecessor>,
     ) -> Result<Self, Error> {
         let live = gateway.live();
+        live.warn_of_shares();
         let entered = control.enter();
         let Listen { http, https, admin, .. } = &live.settings.listen;
         let plain = http.iter().map(|&address| (address, None));
@@ -186,17 +200,15 @@ impl Server {
                 .collect::<io::Result<_>>()?,
             admin: admin.try_map(TcpListener::into_std)?,
         };
-        let result = control.block_on(async {
-            let mut interrupt = signal(SignalKind::interrupt())?;
-            let hangup = signal(SignalKind::hangup())?;
-            let signals = Signals::listen()?;
-            gateway.live().peers.look_up().await;
-            for number in 0..gateway.live().settings.listen.threads.get() {
-                let duplicate = |listener: &Listener<_>| Ok((listener.duplicate()?, Accepting::begin(&open)));
-                let listeners = sockets.listeners.iter().map(duplicate).collect::<io::Result<_>>()?;
-                let worker = Worker { gateway: gateway.clone(), listeners };
-                thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
-            }
+        let entered = control.enter();
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let hangup = signal(SignalKind::hangup())?;
+        let signals = Signals::listen()?;
+        drop(entered);
+        control.block_on(gateway.live().peers.look_up());
+        // Not within the runtime: what fails here drops another, which must not happen in one.
+        let started = start_workers(&gateway, &sockets, &open);
+        let serving = async {
             let admin = TcpListener::from_std(sockets.admin.duplicate()?.socket)?;
             let ends = Ends { gateway: &gateway, open: &open, sockets, signals };
             gateway.enter(Phase::Serving);
@@ -224,10 +236,28 @@ impl Server {
             };
             tracing::info!(?ended, "stopped");
             Ok(())
-        });
+        };
+        let result = started.and_then(|()| control.block_on(serving));
         gateway.close();
         result
     }
+}
+
+/// Starts the workers' threads; they serve from when the whole process does.
+fn start_workers(
+    gateway: &Arc<Gateway>,
+    sockets: &Sockets,
+    open: &Arc<OpenConnections>,
+) -> Result<(), Error> {
+    for number in 0..gateway.live().settings.listen.threads.get() {
+        let duplicate = |listener: &Listener<_>| Ok((listener.duplicate()?, Accepting::begin(open)));
+        let listeners = sockets.listeners.iter().map(duplicate).collect::<io::Result<_>>()?;
+        let worker = Worker::new(gateway.clone(), listeners)?;
+        let name = format!("worker-{number}");
+        let thread = thread::Builder::new().name(name.clone()).spawn(move || worker.run());
+        thread.map_err(|source| Error::Thread { name, source })?;
+    }
+    Ok(())
 }
 
 /// What goes on beside the requests, for as long as the process lives.

@@ -46,6 +46,7 @@ fn reload(gateway: &Gateway, config: &Path) -> bool {
         tracing::error!(%error, "the configuration cannot be followed; the one in force stays");
         return false;
     }
+    gateway.live().warn_of_shares();
     for (key, is_changed) in [
         ("listen.http", new.http != old.http),
         ("listen.https", addresses(&new) != addresses(&old)),

@@ -1,6 +1,7 @@
 //! What the gateway tells of its work: metrics, the access log and the last refusals, all from the same records.
 
 pub mod access_log;
+pub mod limited;
 mod line;
 pub mod metrics;
 pub mod reading;

@@ -10,11 +10,13 @@
 //! lists, OCSP, and suites for clients from before TLS 1.2.
 
 mod expiry;
+pub mod handshake;
 mod listener;
 mod material;
 mod upstream;
 
 pub use expiry::Expiring;
+pub use handshake::HandshakeFailure;
 pub use listener::server_config;
 pub use material::{Unusable, certificates, pair, private_key};
 pub use upstream::{Name, Trust};

@@ -7,7 +7,7 @@ use http::header;
 use pingora::{connectors::http::v1::Connector, http::RequestHeader};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::peer::Peer;
+use super::{fault, peer::Peer};
 use crate::{
     config::HealthCheck,
     gateway::{Gateway, Live},
@@ -43,16 +43,29 @@ pub async fn watch(gateway: &Gateway) -> Infallible {
 
 async fn examine(connector: &Connector, live: &Live, check: &HealthCheck, peer: &Peer) {
     let result = timeout(check.timeout, ask(connector, live, check, peer)).await;
-    let result = result.unwrap_or_else(|_| Err(format!("no answer within {:?}", check.timeout)));
+    let result = result.unwrap_or_else(|_| Err(Some(format!("no answer within {:?}", check.timeout))));
+    let result = match result {
+        Ok(()) => Ok(()),
+        Err(Some(cause)) => Err(cause),
+        // The machine could not make a connection, which says nothing of the peer.
+        Err(None) => return,
+    };
     if result.is_ok() {
         peer.connected();
     }
     peer.checked(result, check.rise, check.fall);
 }
 
-/// Asks over a connection of its own, which also shows that one can be made.
-async fn ask(connector: &Connector, live: &Live, check: &HealthCheck, peer: &Peer) -> Result<(), String> {
-    let said = |error: Box<pingora::Error>| error.etype().as_str().to_owned();
+/// Asks over a connection of its own, which also shows that one can be made; `None` is the error of a machine that lacks
+/// what a connection takes.
+async fn ask(
+    connector: &Connector,
+    live: &Live,
+    check: &HealthCheck,
+    peer: &Peer,
+) -> Result<(), Option<String>> {
+    let said =
+        |error: Box<pingora::Error>| (!fault::is_local(&error)).then(|| error.etype().as_str().to_owned());
     let upstream = &live.settings.upstream;
     let peer = forward::peer(peer.address(), upstream, live.generation, check.timeout);
     let (mut session, _) = connector.get_http_session(&peer).await.map_err(said)?;
@@ -65,8 +78,8 @@ async fn ask(connector: &Connector, live: &Live, check: &HealthCheck, peer: &Pee
         match session.get_status() {
             Some(status) if status.is_informational() => {}
             Some(status) if check.expect.contains(&status) => return Ok(()),
-            Some(status) => return Err(format!("status {}", status.as_u16())),
-            None => return Err("no status".into()),
+            Some(status) => return Err(Some(format!("status {}", status.as_u16()))),
+            None => return Err(Some("no status".into())),
         }
     }
 }
