@@ -135,13 +135,10 @@ impl HandshakeFailure {
             Error::PeerIncompatible(_) => Self::NoCommonCipher,
             Error::NoApplicationProtocol => Self::NoCommonProtocol,
             Error::AlertReceived(_) => Self::RefusedByClient,
-            Error::InvalidMessage(_) if first_byte != HANDSHAKE => {
-                if first_byte.is_ascii_uppercase() {
-                    Self::PlainHttp
-                } else {
-                    Self::NotTls
-                }
+            Error::InvalidMessage(_) if METHODS.iter().any(|method| beginning.starts_with(method)) => {
+                Self::PlainHttp
             }
+            Error::InvalidMessage(_) if beginning.first() != Some(&HANDSHAKE) => Self::NotTls,
             _ => Self::ProtocolError,
         }
     }

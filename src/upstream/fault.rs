@@ -63,3 +63,25 @@ fn is_connection_lost(etype: &ErrorType) -> bool {
             | ErrorType::ConnectionClosed
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_machine_lacks_is_told_from_what_the_peer_refuses() {
+        let error =
+            |errno: Errno| Error::because(ErrorType::InternalError, "connecting", io::Error::from(errno));
+        for (errno, local) in [
+            (Errno::ADDRNOTAVAIL, true),
+            (Errno::MFILE, true),
+            (Errno::NFILE, true),
+            (Errno::CONNREFUSED, false),
+            (Errno::ACCESS, false),
+        ] {
+            assert_eq!(is_local(&error(errno)), local, "{errno}");
+            assert_eq!(reason(&error(errno), false), Some(Reason::UpstreamUnreachable), "{errno}");
+        }
+        assert_eq!(reason(&Error::new(ErrorType::InternalError), false), Some(Reason::Internal));
+    }
+}
