@@ -25,6 +25,8 @@ pub struct Shares {
     pub connections: usize,
     /// Calls in flight at once, each with a connection to n4n.
     pub in_flight: usize,
+    /// Connections to n4n that each worker may keep for calls to come.
+    pub kept: usize,
     /// Connections of the admin listener at once.
     pub admin: usize,
     shortage: Option<Shortage>,
@@ -41,32 +43,38 @@ impl Shares {
     /// How so many open files are shared out; `None`: there is no limit.
     pub fn of(settings: &Settings, limit: Option<u64>) -> Self {
         let listen = &settings.listen;
-        let listeners = listen.http.len() + listen.https.len();
+        let (threads, listeners) = (listen.threads.get(), listen.http.len() + listen.https.len());
         // A check of each peer may be under way.
         let fixed = BASE
-            + settings.upstream.peers.len()
-            + (listeners + 1)
-            + listen.threads.get().saturating_mul(PER_WORKER + listeners);
-        Self::divide(fixed, listen.max_connections, listen.max_in_flight, limit)
+            .saturating_add(settings.upstream.peers.len() + listeners + 1)
+            .saturating_add(threads.saturating_mul(PER_WORKER + listeners));
+        Self::divide(fixed, threads, (listen.max_connections, listen.max_in_flight), limit)
     }
 
-    fn divide(fixed: usize, max_connections: usize, max_in_flight: usize, limit: Option<u64>) -> Self {
-        let needed = [ADMIN, max_connections, max_in_flight].into_iter().fold(fixed, usize::saturating_add);
+    fn divide(
+        fixed: usize,
+        threads: usize,
+        (max_connections, max_in_flight): (usize, usize),
+        limit: Option<u64>,
+    ) -> Self {
+        // As many connections to n4n may be kept as are in use.
+        let shares = [ADMIN, max_connections, max_in_flight, max_in_flight];
+        let needed = shares.into_iter().fold(fixed, usize::saturating_add);
         let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        if limit >= needed {
-            return Self {
-                connections: max_connections,
-                in_flight: max_in_flight,
-                admin: ADMIN,
-                shortage: None,
-            };
+        let is_short = limit < needed;
+        let admin = if is_short { (limit / 8).clamp(1, ADMIN) } else { ADMIN };
+        let left = limit.saturating_sub(fixed.saturating_add(admin));
+        // A call takes three: its client's connection, one to n4n, and one that may be kept.
+        let in_flight = max_in_flight.min((left / 3).max(left.saturating_sub(max_connections) / 2)).max(1);
+        let connections = max_connections.min(left.saturating_sub(2 * in_flight)).max(1);
+        let kept = left.saturating_sub(connections.saturating_add(in_flight)) / threads;
+        Self {
+            connections,
+            in_flight,
+            kept: kept.clamp(1, max_in_flight),
+            admin,
+            shortage: is_short.then_some(Shortage { limit, needed }),
         }
-        let admin = (limit / 8).clamp(1, ADMIN);
-        let left = limit.saturating_sub(fixed + admin);
-        // A call takes two: its client's connection and the one to n4n.
-        let in_flight = max_in_flight.min((left / 2).max(left.saturating_sub(max_connections))).max(1);
-        let connections = max_connections.min(left.saturating_sub(in_flight)).max(1);
-        Self { connections, in_flight, admin, shortage: Some(Shortage { limit, needed }) }
     }
 
     /// What to tell the operator where not everything that is configured has room.
@@ -119,44 +127,48 @@ pub fn raise_limit() {
 mod tests {
     use super::*;
 
-    fn shares(limit: u64) -> (usize, usize, usize) {
-        let Shares { connections, in_flight, admin, .. } = Shares::divide(100, 10_000, 1000, Some(limit));
-        (connections, in_flight, admin)
+    fn divide(limit: u64) -> Shares {
+        Shares::divide(100, 4, (10_000, 1000), Some(limit))
+    }
+
+    fn shares(limit: u64) -> (usize, usize, usize, usize) {
+        let Shares { connections, in_flight, kept, admin, .. } = divide(limit);
+        (connections, in_flight, kept, admin)
     }
 
     #[test]
     fn what_fits_is_left_alone() {
-        assert_eq!(shares(11_164), (10_000, 1000, 64));
-        assert_eq!(
-            Shares::divide(100, 10_000, 1000, Some(11_164)).warning().map(|told| told.to_string()),
-            None
-        );
-        assert!(Shares::divide(100, usize::MAX, 1000, None).warning().is_none());
+        assert_eq!(shares(12_164), (10_000, 1000, 250, 64));
+        assert_eq!(shares(20_000), (10_000, 1000, 1000, 64));
+        assert!(divide(12_164).warning().is_none());
+        let unlimited = Shares::divide(100, 4, (usize::MAX, 1000), None);
+        assert_eq!((unlimited.in_flight, unlimited.warning().map(|told| told.to_string())), (1000, None));
     }
 
     #[test]
     fn connections_give_way_before_calls_in_flight_do() {
-        assert_eq!(shares(11_163), (9_999, 1000, 64));
-        assert_eq!(shares(4096), (2932, 1000, 64));
-        assert_eq!(shares(1164), (500, 500, 64));
-        assert_eq!(shares(256), (62, 62, 32));
-        let few_clients = Shares::divide(100, 10, 1000, Some(1000));
-        assert_eq!((few_clients.connections, few_clients.in_flight), (10, 826));
+        assert_eq!(shares(12_163), (9_999, 1000, 250, 64));
+        assert_eq!(shares(4096), (1932, 1000, 250, 64));
+        assert_eq!(shares(1064), (300, 300, 75, 64));
+        assert_eq!(shares(256), (42, 41, 10, 32));
+        let few_clients = Shares::divide(100, 4, (10, 1000), Some(1000));
+        assert_eq!((few_clients.connections, few_clients.in_flight), (10, 413));
     }
 
     #[test]
     fn whatever_the_limit_all_shares_fit_under_it_or_are_one() {
-        for limit in 0..12_000 {
-            let (connections, in_flight, admin) = shares(limit);
-            let fits = 100 + connections + in_flight + admin <= limit as usize;
-            assert!(fits || (connections, in_flight) == (1, 1), "{limit}: {connections} {in_flight} {admin}");
+        for limit in 0..13_000 {
+            let (connections, in_flight, kept, admin) = shares(limit);
+            let fits = 100 + connections + in_flight + 4 * kept + admin <= limit as usize;
+            let is_least = (connections, kept) == (1, 1) || in_flight < 4;
+            assert!(fits || is_least, "{limit}: {connections} {in_flight} {kept} {admin}");
         }
     }
 
     #[test]
     fn the_warning_names_the_limit_that_would_do() {
-        let told = Shares::divide(100, 10_000, 1000, Some(4096)).warning().unwrap().to_string();
-        assert!(told.contains("limit of 4096") && told.contains("2932 connections"), "{told}");
-        assert!(told.contains("raise it to 11164"), "{told}");
+        let told = divide(4096).warning().unwrap().to_string();
+        assert!(told.contains("limit of 4096") && told.contains("1932 connections"), "{told}");
+        assert!(told.contains("raise it to 12164"), "{told}");
     }
 }

@@ -278,14 +278,62 @@ impl Drop for Defects<'_> {
 mod tests {
     use std::path::Path;
 
+    use pingora::{proxy::http_proxy, server::configuration::ServerConf};
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
-    use crate::config::Settings;
+    use crate::{
+        config::Settings,
+        quota_store::{ANSWER_WITHIN, Line},
+    };
+
+    /// A gateway before a port that nobody listens on.
+    fn gateway() -> Gateway {
+        let text =
+            "listen.http = [\"127.0.0.1:0\"]\nupstream.peers = [\"127.0.0.1:1\"]\nlog.access = \"off\"";
+        Gateway::open(Settings::parse(text, Path::new("")).unwrap()).unwrap()
+    }
+
+    fn service() -> Service {
+        let gateway = Arc::new(gateway());
+        let line = Line::new(ANSWER_WITHIN, gateway.metrics.quota_store_errors.clone());
+        Service {
+            admission: Admission { gateway: gateway.clone(), line: Arc::new(line) },
+            proxy: Arc::new(http_proxy(&Arc::new(ServerConf::default()), Callbacks)),
+            gateway,
+            never: watch::channel(false).1,
+        }
+    }
+
+    #[tokio::test]
+    async fn no_status_is_recorded_that_nobody_was_there_to_be_sent() {
+        let call = "PATCH /api/customer/unlock HTTP/1.1\r\nHost: h\r\napi-key: k\r\napi-username: u\r\n\
+                    Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 15\r\n\r\ncustomer_id=191";
+        for (request, outcome, code) in [
+            ("hello\r\n\r\n", "rejected", "request_malformed"),
+            ("GET /api/customer/unlock HTTP/1.1\r\nHost: h\r\n\r\n", "rejected", "method_not_allowed"),
+            (call, "failed", "upstream_unreachable"),
+        ] {
+            for (is_gone, class) in [(true, "none"), (false, if outcome == "failed" { "5xx" } else { "4xx" })]
+            {
+                let (service, (mut near, far)) = (service(), tokio::io::duplex(4096));
+                near.write_all(request.as_bytes()).await.unwrap();
+                near.shutdown().await.unwrap();
+                let near = (!is_gone).then_some(near);
+                let client = "192.0.2.7:4000".parse().unwrap();
+                service.clone().serve(Transport::Stream(far), client).await;
+                drop(near);
+                let metrics = String::from_utf8(service.gateway.metrics.encode().unwrap()).unwrap();
+                let labels = format!("code=\"{code}\",outcome=\"{outcome}\",status_class=\"{class}\"");
+                let counted = format!("n4n_gateway_requests_total{{{labels}}} 1\n");
+                assert!(metrics.contains(&counted), "no {counted}");
+            }
+        }
+    }
 
     #[test]
     fn a_panic_is_counted_as_a_defect() {
-        let text =
-            "listen.http = [\"127.0.0.1:0\"]\nupstream.peers = [\"192.0.2.1:80\"]\nlog.access = \"off\"";
-        let gateway = Gateway::open(Settings::parse(text, Path::new("")).unwrap()).unwrap();
+        let gateway = gateway();
         let client = "192.0.2.7:4000".parse().unwrap();
         let count = || gateway.metrics.read().ended[Reason::Internal as usize];
         drop(Defects { gateway: &gateway, client });

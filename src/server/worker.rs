@@ -63,8 +63,9 @@ impl Worker {
             line.tried().await;
             let conf = Arc::new(ServerConf {
                 threads: 1,
-                // Room for the connection of every call in flight, so that none is closed only to be made again.
-                upstream_keepalive_pool_size: gateway.live().settings.listen.max_in_flight,
+                // Room for the connection of every call in flight, so that none is closed only to be made again, unless
+                // the limit on open files has no room for as many.
+                upstream_keepalive_pool_size: gateway.live().shares.kept,
                 // The gateway itself says what may be tried again, and each peer is tried once.
                 max_retries: usize::MAX,
                 ..ServerConf::default()
