@@ -96,7 +96,8 @@ impl Mutual {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let _ = client.stdin.take().unwrap().write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+        let _ =
+            client.stdin.take().unwrap().write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
         let _ = client.wait();
     }
 
