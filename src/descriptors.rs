@@ -16,7 +16,7 @@ const BASE: usize = 32;
 const PER_WORKER: usize = 8;
 
 /// The most connections of the admin listener.
-const ADMIN: usize = 64;
+const ADMIN: usize = 128;
 
 /// How many connections and calls the limit on open files has room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,21 +138,21 @@ mod tests {
 
     #[test]
     fn what_fits_is_left_alone() {
-        assert_eq!(shares(12_164), (10_000, 1000, 250, 64));
-        assert_eq!(shares(20_000), (10_000, 1000, 1000, 64));
-        assert!(divide(12_164).warning().is_none());
+        assert_eq!(shares(12_228), (10_000, 1000, 250, 128));
+        assert_eq!(shares(20_000), (10_000, 1000, 1000, 128));
+        assert!(divide(12_228).warning().is_none());
         let unlimited = Shares::divide(100, 4, (usize::MAX, 1000), None);
         assert_eq!((unlimited.in_flight, unlimited.warning().map(|told| told.to_string())), (1000, None));
     }
 
     #[test]
     fn connections_give_way_before_calls_in_flight_do() {
-        assert_eq!(shares(12_163), (9_999, 1000, 250, 64));
-        assert_eq!(shares(4096), (1932, 1000, 250, 64));
-        assert_eq!(shares(1064), (300, 300, 75, 64));
+        assert_eq!(shares(12_227), (9_999, 1000, 250, 128));
+        assert_eq!(shares(4096), (1868, 1000, 250, 128));
+        assert_eq!(shares(1064), (280, 278, 69, 128));
         assert_eq!(shares(256), (42, 41, 10, 32));
         let few_clients = Shares::divide(100, 4, (10, 1000), Some(1000));
-        assert_eq!((few_clients.connections, few_clients.in_flight), (10, 413));
+        assert_eq!((few_clients.connections, few_clients.in_flight), (10, 382));
     }
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn the_warning_names_the_limit_that_would_do() {
         let told = divide(4096).warning().unwrap().to_string();
-        assert!(told.contains("limit of 4096") && told.contains("1932 connections"), "{told}");
-        assert!(told.contains("raise it to 12164"), "{told}");
+        assert!(told.contains("limit of 4096") && told.contains("1868 connections"), "{told}");
+        assert!(told.contains("raise it to 12228"), "{told}");
     }
 }

@@ -67,10 +67,10 @@ fn the_admin_listener_takes_no_more_connections_than_its_share() {
     let upstream = Upstream::start();
     let gateway = Gateway::before(upstream.address()).start();
     let mut admin = Wire::connect(gateway.admin_address());
-    let flood: Vec<_> = (0..200).map(|_| TcpStream::connect(gateway.admin_address()).unwrap()).collect();
+    let flood: Vec<_> = (0..300).map(|_| TcpStream::connect(gateway.admin_address()).unwrap()).collect();
     let start = Instant::now();
     let refused = "n4n_gateway_connections_refused_total{reason=\"admin_connections\"}";
-    while metrics(&mut admin).sum(refused) < 100.0 {
+    while metrics(&mut admin).sum(refused) < 150.0 {
         assert!(start.elapsed() < DEADLINE, "{}", metrics(&mut admin).sum(refused));
     }
     assert_eq!(gateway.call(&Call::unlock()).status(), 200);
@@ -127,7 +127,7 @@ fn check_tells_of_a_hard_limit_that_is_too_low() {
     assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
     let told = errors(&output);
     assert!(told.contains("warning: the limit of 256 open files has room for 140 connections"), "{told}");
-    let (output, _) = run("ulimit -Sn 64 && ulimit -Hn 256 && exec", "check", &config(100));
+    let (output, _) = run("ulimit -Sn 64 && ulimit -Hn 256 && exec", "check", &config(40));
     assert_eq!((output.status.code(), errors(&output)), (Some(0), String::new()));
 }
 
@@ -136,7 +136,8 @@ fn where_no_thread_can_be_had_the_start_ends_and_says_so() {
     // The limit counts the threads of a user; one that nobody else is has none yet.
     let as_somebody = if geteuid().is_root() {
         let _ = tool("setpriv", "install util-linux");
-        "setpriv --reuid=54321 --regid=54321 --clear-groups"
+        // Nobody knows that user, and the folders on the way to the program may be root's alone.
+        "setpriv --reuid=54321 --regid=54321 --clear-groups --inh-caps=+dac_override --ambient-caps=+dac_override"
     } else {
         ""
     };
