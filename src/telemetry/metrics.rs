@@ -147,7 +147,7 @@ impl Metrics {
             forwarded: STATUS_CLASSES.map(|class| counter(&requests, &["forwarded", "ok", class])),
             ended: Reason::ALL.map(|reason| {
                 let counters = ByClass::default();
-                for status in [Outcome::of(reason).status(), None] {
+                for status in [Outcome::of(reason).status(), None].into_iter().chain(begun_before(reason)) {
                     ended(&counters, &requests, reason, status);
                 }
                 counters
@@ -303,8 +303,13 @@ fn user_counters(requests: &IntCounterVec, user: &str) -> UserCounters {
     Outcome::LABELS.map(|outcome| counter(requests, &[user, outcome]))
 }
 
-/// The counter of the requests that ended for a reason and whose client was sent this status; made when first needed
-/// where an answer broke off that had begun well.
+/// A status of each class that an answer may have begun with by the time that it broke off for this reason.
+fn begun_before(reason: Reason) -> impl Iterator<Item = Option<u16>> {
+    let may_break_off = matches!(Outcome::of(reason), Outcome::Failed(_)) || reason == Reason::BodyMalformed;
+    [200, 300, 400, 500].into_iter().filter(move |_| may_break_off).map(Some)
+}
+
+/// The counter of the requests that ended for a reason and whose client was sent this status.
 fn ended<'a>(
     counters: &'a ByClass,
     requests: &IntCounterVec,
