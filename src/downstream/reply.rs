@@ -27,6 +27,15 @@ pub struct Marks {
     pub lines: Vec<u8>,
 }
 
+/// An answer of the gateway's own.
+#[derive(Debug)]
+pub struct Problem {
+    /// Its bytes.
+    pub answer: Vec<u8>,
+    /// Whether the connection goes on after it.
+    pub persists: bool,
+}
+
 /// One request's answer, as far as it has got.
 #[derive(Debug)]
 pub struct Reply {

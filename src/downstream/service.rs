@@ -12,8 +12,8 @@ use super::{
     answer::End,
     connection::{Connection, NoHead},
     patience::{Patience, within},
-    reply::{Progress, Reply},
-    session::{Home, Problem, Returned, Session},
+    reply::{Problem, Progress, Reply},
+    session::{Home, Returned, Session},
     transport::Transport,
 };
 use crate::{

@@ -14,7 +14,7 @@ use std::{
 use super::{
     connection::Connection,
     patience::within,
-    reply::{Progress, Reply},
+    reply::{Problem, Progress, Reply},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -55,15 +55,6 @@ struct State {
     is_last: bool,
     is_head_sent: bool,
     problem: Option<Problem>,
-}
-
-/// An answer of the gateway's own.
-#[derive(Debug)]
-pub struct Problem {
-    /// Its bytes.
-    pub answer: Vec<u8>,
-    /// Whether the connection goes on after it.
-    pub persists: bool,
 }
 
 /// A connection that has come home.
@@ -135,8 +126,7 @@ pub struct Session {
     inside: Option<(Connection, Reply)>,
     home: Arc<Home>,
     written: Option<Box<ResponseHeader>>,
-    /// How often the connection had been flushed when the answer's head was gathered; none where that has been sent,
-    /// or has not come.
+    /// How often the connection had been flushed when the answer's head was gathered, until that has been sent.
     unsent_since: Option<u64>,
 }
 

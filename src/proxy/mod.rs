@@ -26,7 +26,7 @@ pub use context::{Arrival, Request};
 
 use crate::{
     audit::Answer,
-    downstream::{chunked::Broken, session::Problem},
+    downstream::{chunked::Broken, reply::Problem},
     outcome::Outcome,
     reason::Reason,
     upstream::{answer::is_clearly_framed, fault},
