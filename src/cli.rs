@@ -18,6 +18,7 @@ use crate::{
     audit,
     config::{AccessSink, Reading, Settings},
     demo,
+    descriptors::{self, Shares},
     explain::Explanation,
     gateway::Gateway,
     policy::{access::KeyDigest, credential},
@@ -143,7 +144,9 @@ impl Cli {
                 |code| code,
                 |settings| {
                     warn_of_unknown_names(&settings, &config);
-                    for warning in settings.warnings() {
+                    let shares = Shares::of(&settings, descriptors::hard_limit());
+                    let shortage = shares.warning().map(|warning| warning.to_string());
+                    for warning in shortage.into_iter().chain(settings.warnings()) {
                         log::say(format_args!("{}: warning: {warning}", config.display()));
                     }
                     finish(print(format_args!("{}: sound\n", config.display())).map(drop))

@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashMap,
-    io,
+    fmt, io,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,19 +14,26 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
 
 use crate::{
     audit::Trail,
     config::Settings,
+    descriptors::{self, Shares},
     outcome::Record,
     quota::{Ledger, Quotas},
     quota_store::Store,
     telemetry::{
         access_log::AccessLog,
+        limited::{Limited, QUIET, Spell},
         metrics::{Metrics, UserCounters},
         refusals::Refusals,
     },
+    tls::HandshakeFailure,
+    unserved::{ConnectionRefused, StreamRefused},
     upstream::Peers,
 };
 
@@ -47,6 +55,16 @@ pub struct Gateway {
     /// Tells those who wait that other settings are in force.
     pub reloaded: Notify,
     phase: watch::Sender<Phase>,
+    not_accepting: Spell,
+    lines: Lines,
+}
+
+/// The lines of the log that strangers bring about, each kind limited by itself.
+#[derive(Debug, Default)]
+struct Lines {
+    handshakes: [Limited; HandshakeFailure::ALL.len()],
+    connections: [Limited; ConnectionRefused::ALL.len()],
+    streams: [Limited; StreamRefused::ALL.len()],
 }
 
 /// Where the process is in its life.
@@ -82,6 +100,8 @@ pub struct Live {
     pub since: SystemTime,
     /// How many settings were in force before these.
     pub generation: u64,
+    /// How many connections and calls the limit on open files has room for.
+    pub shares: Shares,
     /// Every account.
     pub ledger: Ledger,
     /// The n4n hosts.
@@ -113,6 +133,8 @@ impl Gateway {
             reloaded: Notify::new(),
             phase: watch::Sender::new(Phase::Starting),
             quota_store,
+            not_accepting: Spell::default(),
+            lines: Lines::default(),
         })
     }
 
@@ -198,6 +220,53 @@ impl Gateway {
         self.metrics.peers(live.peers.by_name());
     }
 
+    /// Counts and tells of a TLS handshake that failed.
+    pub fn handshake_failed(&self, failure: HandshakeFailure, client: SocketAddr, cause: &dyn fmt::Display) {
+        self.metrics.handshake_failed(failure);
+        if let Some(left_out) = self.lines.handshakes[failure as usize].admit(Instant::now()) {
+            let (reason, detail) = (failure.label(), failure.detail());
+            tracing::warn!(%client, reason, detail, %cause, left_out, "a TLS handshake failed");
+        }
+    }
+
+    /// Counts and tells of a connection that was closed without serving what came on it.
+    pub fn connection_refused(&self, why: ConnectionRefused, client: SocketAddr) {
+        self.metrics.connection_refused(why);
+        if let Some(left_out) = self.lines.connections[why as usize].admit(Instant::now()) {
+            let (reason, detail) = (why.label(), why.detail());
+            tracing::warn!(%client, reason, detail, left_out, "a connection was refused");
+        }
+    }
+
+    /// Counts and tells of a stream of HTTP/2 that was reset without an answer to its request.
+    pub fn stream_refused(&self, why: StreamRefused, client: SocketAddr) {
+        self.metrics.stream_refused(why);
+        if let Some(left_out) = self.lines.streams[why as usize].admit(Instant::now()) {
+            tracing::warn!(%client, reason = why.label(), left_out, "a stream of HTTP/2 was refused");
+        }
+    }
+
+    /// Counts a connection that could not be accepted for want of something of the system's; tells when that begins,
+    /// and when it is over.
+    pub fn accept_failed(self: &Arc<Self>, error: &io::Error) {
+        self.metrics.accept_errors.inc();
+        if !self.not_accepting.begin(Instant::now()) {
+            return;
+        }
+        tracing::error!(%error, "connections cannot be accepted; trying on");
+        let gateway = self.clone();
+        tokio::spawn(async move {
+            let failures = loop {
+                sleep(QUIET).await;
+                if let Some(failures) = gateway.not_accepting.end(Instant::now()) {
+                    break failures;
+                }
+            };
+            let seconds = failures.since.elapsed().as_secs();
+            tracing::info!(seconds, failures = failures.count, "connections can be accepted again");
+        });
+    }
+
     /// Counts and logs a request that has ended.
     pub fn record(&self, live: &Live, record: &Record<'_>) {
         let user = record.user.filter(|_| record.is_listed).and_then(|user| live.users.get(user));
@@ -256,9 +325,17 @@ impl Live {
         metrics.certificates(settings.certificates().into_iter());
         let generation = previous.map_or(0, |previous| previous.generation + 1);
         let since = SystemTime::now();
-        let live = Self { settings, since, generation, ledger, peers, access_log, trail, users };
+        let shares = Shares::of(&settings, descriptors::limit());
+        let live = Self { settings, since, generation, shares, ledger, peers, access_log, trail, users };
         live.warn();
         Ok(live)
+    }
+
+    /// Tells the log where the limit on open files is too low for what is configured.
+    pub fn warn_of_shares(&self) {
+        if let Some(warning) = self.shares.warning() {
+            tracing::warn!("{warning}");
+        }
     }
 
     /// Tells the log what an operator should know, such as which certificates expire soon.

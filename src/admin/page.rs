@@ -78,7 +78,7 @@ fn is_own(headers: &HeaderMap, admin_hosts: &[String]) -> bool {
 
 /// Every event from now on, beginning with the present one. Who reads slowly misses some.
 async fn events(State(view): State<View>) -> Response {
-    if view.events.receiver_count() >= MAX_WATCHERS {
+    if view.events.receiver_count() >= MAX_WATCHERS.min(view.gateway.live().shares.admin / 2) {
         return (StatusCode::SERVICE_UNAVAILABLE, "Too many are watching.\n").into_response();
     }
     let mut events = view.events.subscribe();

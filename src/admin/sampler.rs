@@ -196,7 +196,7 @@ impl Sampler {
             config_since: millis(live.since),
             config_is_current: self.gateway.metrics.is_config_current(),
             in_flight: self.gateway.in_flight.load(Ordering::Relaxed),
-            max_in_flight: live.settings.listen.max_in_flight,
+            max_in_flight: live.shares.in_flight,
             connections: self.gateway.metrics.connections.get(),
             max_connections: live.settings.listen.max_connections,
             log_lines_dropped: self.gateway.metrics.access_log_dropped.get(),

@@ -3,7 +3,6 @@
 use std::{
     io,
     mem::MaybeUninit,
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -20,6 +19,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::write_budget::WriteBudget;
+use crate::tls::{HandshakeFailure, handshake::BEGINNING};
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -34,19 +34,25 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Shakes hands; none where the client does not, in time.
-    pub async fn secure(socket: TcpStream, client: SocketAddr, config: Arc<ServerConfig>) -> Option<Self> {
-        match timeout(HANDSHAKE, TlsAcceptor::from(config).accept(socket)).await {
-            Ok(Ok(stream)) => Some(Self::Tls(Box::new(stream))),
-            Ok(Err(error)) => {
-                tracing::debug!(%client, %error, "a handshake failed");
-                None
+    /// Shakes hands; none where the client leaves without a word, as a balancer's check does.
+    ///
+    /// # Errors
+    /// Why it failed, and in whose words.
+    pub async fn secure(
+        socket: TcpStream,
+        config: Arc<ServerConfig>,
+    ) -> Result<Option<Self>, (HandshakeFailure, io::Error)> {
+        let shaken = async {
+            let mut beginning = [0; BEGINNING];
+            let Ok(length @ 1..) = socket.peek(&mut beginning).await else { return Ok(None) };
+            match TlsAcceptor::from(config).accept(socket).await {
+                Ok(stream) => Ok(Some(Self::Tls(Box::new(stream)))),
+                Err(error) => Err((HandshakeFailure::of(&error, &beginning[..length]), error)),
             }
-            Err(_) => {
-                tracing::debug!(%client, "a handshake took too long");
-                None
-            }
-        }
+        };
+        timeout(HANDSHAKE, shaken)
+            .await
+            .unwrap_or_else(|elapsed| Err((HandshakeFailure::Timeout, io::Error::other(elapsed))))
     }
 
     /// The scheme that a request over it was made with.

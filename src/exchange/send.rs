@@ -64,8 +64,8 @@ pub async fn send(
             request.upstream.duration = Some(head_at.saturating_duration_since(sent_at));
             request.upstream.unlock = Some(super::result::of(&answer));
             if answer.persists {
-                let most = live.settings.listen.max_in_flight;
-                upstream.pool.put(key, connection, head_at + settings.idle_timeout, most);
+                let until = head_at + settings.idle_timeout;
+                upstream.pool.put(key, connection, until, live.shares.kept);
             }
             Ok(answer)
         }
@@ -110,8 +110,9 @@ async fn connect(
             Err(error) => {
                 now = Instant::now();
                 let cause = fault::cause(&error);
-                // A peer that was given what others had left of the time is not to blame.
-                if failed.is_none() || within == settings.connect_timeout {
+                // A peer is not to blame for the time that others took, nor for what this machine lacks.
+                let is_cut_short = failed.is_some() && within < settings.connect_timeout;
+                if !is_cut_short && !fault::is_local(&error) {
                     chosen.peer().eject(now, cause);
                 }
                 failed = Some(cause);

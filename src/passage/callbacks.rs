@@ -51,7 +51,7 @@ impl ProxyHttp for Callbacks {
         if let Some(attempt) = attempt {
             // Nothing has been sent yet.
             let upstream = &attempt.request.live.settings.upstream;
-            error.set_retry(attempt.not_connected(upstream, fault::cause(&error)));
+            error.set_retry(attempt.not_connected(upstream, &error));
         }
         error
     }

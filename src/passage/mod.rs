@@ -27,7 +27,7 @@ use crate::{
         forwarded::{Forwarded, is_replaced},
     },
     upstream::{
-        fault::Cause,
+        fault,
         peers::{InUse, PeerSelection},
     },
     wire::fields::is_same,
@@ -200,11 +200,12 @@ impl Attempt {
     }
 
     /// Takes note that the peer tried last could not be connected to; tells whether another may be tried.
-    fn not_connected(&self, upstream: &Upstream, cause: Cause) -> bool {
+    fn not_connected(&self, upstream: &Upstream, error: &pingora::Error) -> bool {
         let now = Instant::now();
-        // One that was given what others had left of the time is not to blame.
-        if let Some(chosen) = self.chosen.as_ref().filter(|_| !self.is_cut_short) {
-            chosen.peer().eject(now, cause);
+        // It is not to blame for the time that others took, nor for what this machine lacks.
+        let is_to_blame = !self.is_cut_short && !fault::is_local(error);
+        if let Some(chosen) = self.chosen.as_ref().filter(|_| is_to_blame) {
+            chosen.peer().eject(now, fault::cause(error));
         }
         self.started_at + upstream.response_timeout > now && !self.peers.is_empty()
     }

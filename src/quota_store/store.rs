@@ -18,6 +18,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::Address;
+use crate::lookup;
 
 /// A Redis server, and how many lines to it are down.
 #[derive(Debug)]
@@ -111,7 +112,8 @@ impl Store {
 }
 
 async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
+    let addresses = lookup::look_up(host, port).await?;
+    let stream = TcpStream::connect(&addresses[..]).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

@@ -169,7 +169,7 @@ impl Request {
     pub fn enter(&mut self) -> Result<(), Reason> {
         let before = self.gateway.in_flight.fetch_add(1, Ordering::Relaxed);
         self.in_flight = Some(InFlight(self.gateway.clone()));
-        if before >= self.live.settings.listen.max_in_flight { Err(Reason::Overloaded) } else { Ok(()) }
+        if before >= self.live.shares.in_flight { Err(Reason::Overloaded) } else { Ok(()) }
     }
 
     /// Takes the call from its user's account.

@@ -16,7 +16,8 @@ use crate::{
     outcome::{Beginning, RequestId},
     reason::Reason,
     request::{Arrival, Request, problem},
-    wire::RequestHead,
+    unserved::ConnectionRefused,
+    wire::{RequestHead, scanner::TLS_HANDSHAKE},
 };
 
 impl Service {
@@ -94,7 +95,11 @@ impl Service {
             connection.answer(head, Some(&document), false).await.ok()
         };
         let is_sent = matches!(timeout(FAREWELL, answer).await, Ok(Some(())));
-        record(&self.gateway, connection.refused_head(), client, beginning, id, reason, is_sent);
+        let head = connection.refused_head();
+        if head.first() == Some(&TLS_HANDSHAKE) {
+            self.gateway.connection_refused(ConnectionRefused::TlsOnPlainPort, client);
+        }
+        record(&self.gateway, head, client, beginning, id, reason, is_sent);
         if is_sent {
             linger(connection).await;
         }

@@ -1,6 +1,7 @@
 //! A request's life on its connection: judged, exchanged or passed through, answered, recorded.
 
 mod connection;
+mod frames;
 mod streams;
 
 use std::{
@@ -62,7 +63,7 @@ enum Next<C> {
 impl Service {
     /// What a worker of this gateway serves with.
     pub fn new(gateway: Arc<Gateway>, line: Arc<Line>) -> Self {
-        let passage = Passage::new(gateway.live().settings.listen.max_in_flight);
+        let passage = Passage::new(gateway.live().shares.kept);
         Self { gateway, line, upstream: Arc::new(Upstream::default()), passage }
     }
 
@@ -81,7 +82,7 @@ impl Service {
         let mut sweeps = interval(SWEEP_EVERY);
         loop {
             sweeps.tick().await;
-            self.upstream.pool.sweep(Instant::now(), self.gateway.live().settings.listen.max_in_flight);
+            self.upstream.pool.sweep(Instant::now(), self.gateway.live().shares.kept);
         }
     }
 

@@ -15,7 +15,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Defects, FAREWELL, Next, Service, record};
+use super::{Defects, FAREWELL, Next, Service, frames::Watched, record};
 use crate::{
     downstream::{
         Client,
@@ -27,6 +27,7 @@ use crate::{
     outcome::{Beginning, RequestId},
     reason::Reason,
     request::{Arrival, Request, problem},
+    unserved::ConnectionRefused,
     wire::MAX_HEAD,
 };
 
@@ -52,13 +53,14 @@ impl Service {
     pub(super) async fn serve_streams(self, transport: Transport, client: SocketAddr) {
         let live = self.gateway.live();
         let idle = live.settings.listen.idle_timeout;
-        let greeting = options().handshake::<_, Bytes>(Lingering::new(transport, WriteBudget::new(idle)));
+        let transport = Lingering::new(transport, WriteBudget::new(idle));
+        let greeting = options().handshake::<_, Bytes>(Watched::new(transport, self.gateway.clone(), client));
         let greeted = timeout(live.settings.deadlines.header, greeting).await;
         drop(live);
         let mut connection = match greeted {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return self.record_broken(client, &error),
-            Err(_) => return,
+            Err(_) => return self.gateway.connection_refused(ConnectionRefused::Http2Preface, client),
         };
         let mut phase = self.gateway.phase();
         let mut calls = JoinSet::new();
@@ -142,7 +144,7 @@ impl Service {
     }
 
     /// Records what was no HTTP/2 and ended its connection. What ends a stream alone (a request that is malformed
-    /// or whose header list is too long by far) is answered by the protocol's layer, which tells nobody.
+    /// or whose header list is too long by far) is answered by the protocol's layer, which [`Watched`] tells of.
     fn record_broken(&self, client: SocketAddr, error: &h2::Error) {
         if error.is_library() {
             let (now, id) = (Beginning::now(), RequestId::next());

@@ -64,7 +64,7 @@ impl Place {
         let before = open.count.fetch_add(1, Ordering::AcqRel);
         gateway.metrics.connections.inc();
         let place = Self { open: open.clone(), gateway: gateway.clone() };
-        (before < gateway.live().settings.listen.max_connections).then_some(place)
+        (before < gateway.live().shares.connections).then_some(place)
     }
 }
 

@@ -41,16 +41,30 @@ pub(super) async fn watch(gateway: &Gateway) -> Infallible {
 
 async fn examine(checker: &Connector, live: &Live, check: &HealthCheck, peer: &Peer) {
     let result = timeout(check.timeout, ask(checker, live, check, peer)).await;
-    let result = result.unwrap_or_else(|_| Err(format!("no answer within {:?}", check.timeout)));
+    let result = result.unwrap_or_else(|_| Err(Some(format!("no answer within {:?}", check.timeout))));
+    let result = match result {
+        Ok(()) => Ok(()),
+        Err(Some(cause)) => Err(cause),
+        // The machine could not make a connection, which says nothing of the peer.
+        Err(None) => return,
+    };
     if result.is_ok() {
         peer.connected();
     }
     peer.checked(result, check.rise, check.fall);
 }
 
-/// Asks over a connection of its own, which also shows that one can be made.
-async fn ask(checker: &Connector, live: &Live, check: &HealthCheck, peer: &Peer) -> Result<(), String> {
-    let said = |error: Box<pingora::Error>| fault::cause(&error).words().to_owned();
+/// Asks over a connection of its own, which also shows that one can be made; `None` is the error of a machine that lacks
+/// what a connection takes.
+async fn ask(
+    checker: &Connector,
+    live: &Live,
+    check: &HealthCheck,
+    peer: &Peer,
+) -> Result<(), Option<String>> {
+    let said = |error: Box<pingora::Error>| {
+        (!fault::is_local(&error)).then(|| fault::cause(&error).words().to_owned())
+    };
     let upstream = &live.settings.upstream;
     let peer = connector::peer(peer.address(), upstream, live.generation, check.timeout);
     let (mut session, _) = checker.get_http_session(&peer).await.map_err(said)?;
@@ -63,8 +77,8 @@ async fn ask(checker: &Connector, live: &Live, check: &HealthCheck, peer: &Peer)
         match session.get_status() {
             Some(status) if status.is_informational() => {}
             Some(status) if check.expect.contains(&status) => return Ok(()),
-            Some(status) => return Err(format!("status {}", status.as_u16())),
-            None => return Err("no status".into()),
+            Some(status) => return Err(Some(format!("status {}", status.as_u16()))),
+            None => return Err(Some("no status".into())),
         }
     }
 }

@@ -26,6 +26,7 @@ use tokio::{net::TcpListener, time::interval};
 use crate::{
     admin,
     config::{Listen, Settings},
+    descriptors,
     gateway::{self, Gateway, Phase},
     upstream::peers::LOOKUP_EVERY,
 };
@@ -72,7 +73,17 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// A runtime, thread or signal handler cannot be had.
+    /// A thread cannot be had.
+    #[error(
+        "cannot start the thread `{name}`: {source}; raise the limit on threads (TasksMax=, `ulimit -u`)"
+    )]
+    Thread {
+        /// What it would have been called.
+        name: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A runtime or signal handler cannot be had.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
 }
@@ -98,6 +109,7 @@ impl Server {
     /// # Errors
     /// What cannot be opened.
     pub fn open(settings: Settings, control: Control) -> Result<Self, Error> {
+        descriptors::raise_limit();
         let gateway = Arc::new(Gateway::open(settings)?);
         Self::with(control, gateway, Inherited::default(), None)
     }
@@ -109,6 +121,7 @@ impl Server {
     /// What cannot be opened; then the running process goes on as before.
     pub fn take_over(settings: Settings, mut control: Control) -> Result<Option<Self>, Error> {
         let socket = settings.listen.upgrade_socket.clone().ok_or(Error::NoUpgradeSocket)?;
+        descriptors::raise_limit();
         // Before anything is taken over, so that what fails here has changed nothing.
         let gateway = Arc::new(Gateway::open(settings)?);
         let handed_over = control.signals.unless_ended(await_sockets(&socket));
@@ -125,6 +138,7 @@ impl Server {
         predecessor: Option<Predecessor>,
     ) -> Result<Self, Error> {
         let live = gateway.live();
+        live.warn_of_shares();
         let entered = control.runtime.enter();
         let settings = &live.settings.listen;
         let Listen { http, https, admin, .. } = settings;
@@ -175,19 +189,17 @@ impl Server {
             admin: admin.try_map(TcpListener::into_std)?,
         };
         let Control { runtime, mut signals } = control;
-        let result = runtime.block_on(async {
-            let peers = gateway.live().peers.clone();
-            if signals.unless_ended(peers.look_up()).await.is_none() {
-                tracing::info!("stopped before serving");
-                return Ok(());
-            }
-            let Signals { mut interrupt, terminate, hangup, quit, _file_too_large } = signals;
-            for number in 0..gateway.live().settings.listen.threads.get() {
-                let duplicate = |listener: &Listener<_>| Ok((listener.duplicate()?, Accepting::begin(&open)));
-                let listeners = sockets.listeners.iter().map(duplicate).collect::<io::Result<_>>()?;
-                let worker = Worker { gateway: gateway.clone(), listeners };
-                thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
-            }
+        let peers = gateway.live().peers.clone();
+        if runtime.block_on(signals.unless_ended(peers.look_up())).is_none() {
+            tracing::info!("stopped before serving");
+            gateway.close();
+            runtime.shutdown_background();
+            return Ok(());
+        }
+        let Signals { mut interrupt, terminate, hangup, quit, _file_too_large } = signals;
+        // Not within the runtime: what fails here drops another, which must not happen in one.
+        let started = start_workers(&gateway, &sockets, &open);
+        let serving = async {
             let admin = TcpListener::from_std(sockets.admin.duplicate()?.socket)?;
             let ends = Ends { gateway: &gateway, open: &open, sockets, terminate, quit };
             gateway.enter(Phase::Serving);
@@ -215,12 +227,30 @@ impl Server {
             };
             tracing::info!(?ended, "stopped");
             Ok(())
-        });
+        };
+        let result = started.and_then(|()| runtime.block_on(serving));
         gateway.close();
         // A name that is still being looked up is waited for by nobody.
         runtime.shutdown_background();
         result
     }
+}
+
+/// Starts the workers' threads; they serve from when the whole process does.
+fn start_workers(
+    gateway: &Arc<Gateway>,
+    sockets: &Sockets,
+    open: &Arc<OpenConnections>,
+) -> Result<(), Error> {
+    for number in 0..gateway.live().settings.listen.threads.get() {
+        let duplicate = |listener: &Listener<_>| Ok((listener.duplicate()?, Accepting::begin(open)));
+        let listeners = sockets.listeners.iter().map(duplicate).collect::<io::Result<_>>()?;
+        let worker = Worker::new(gateway.clone(), listeners)?;
+        let name = format!("worker-{number}");
+        let thread = thread::Builder::new().name(name.clone()).spawn(move || worker.run());
+        thread.map_err(|source| Error::Thread { name, source })?;
+    }
+    Ok(())
 }
 
 /// What goes on beside the requests, for as long as the process lives.

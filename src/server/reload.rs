@@ -49,6 +49,7 @@ async fn reload(gateway: &Gateway, config: &Path) -> bool {
         return false;
     }
     log::set_level(level);
+    gateway.live().warn_of_shares();
     for (key, is_changed) in [
         ("listen.http", new.http != old.http),
         ("listen.https", addresses(&new) != addresses(&old)),

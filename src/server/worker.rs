@@ -1,11 +1,11 @@
 //! The workers: they accept connections and serve them.
 
-use std::{future::pending, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::pending, io, net::SocketAddr, sync::Arc};
 
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
-    runtime,
+    runtime::{self, Runtime},
     time::sleep,
 };
 
@@ -14,44 +14,52 @@ use super::{
     listener::Listener,
 };
 use crate::{
+    descriptors::ACCEPT_PAUSE,
     downstream::transport::Transport,
     gateway::{Gateway, Phase},
     quota_store::{ANSWER_WITHIN, Line},
     serve::Service,
+    unserved::ConnectionRefused,
 };
-
-/// How long accepting pauses when the process is out of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// One thread with a runtime of its own: a request stays where its connection was accepted.
 pub(super) struct Worker {
-    pub(super) gateway: Arc<Gateway>,
-    pub(super) listeners: Vec<(Listener<std::net::TcpListener>, Accepting)>,
+    gateway: Arc<Gateway>,
+    runtime: Runtime,
+    listeners: Vec<(Listener<TcpListener>, Accepting)>,
 }
 
 impl Worker {
+    /// A worker that has all it needs of the system but its thread.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(super) fn new(
+        gateway: Arc<Gateway>,
+        listeners: Vec<(Listener<std::net::TcpListener>, Accepting)>,
+    ) -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        let registered = listeners
+            .into_iter()
+            .map(|(listener, accepting)| Ok((listener.try_map(TcpListener::from_std)?, accepting)))
+            .collect::<io::Result<_>>()?;
+        drop(entered);
+        Ok(Self { gateway, runtime, listeners: registered })
+    }
+
+    /// Serves for as long as the process lives, from when all of it has started.
     pub(super) fn run(self) {
-        let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                tracing::error!(%error, "a worker cannot start");
-                return;
-            }
-        };
+        let Self { gateway, runtime, listeners } = self;
         runtime.block_on(async {
-            let line = Arc::new(Line::new(ANSWER_WITHIN, self.gateway.metrics.quota_store_errors.clone()));
-            let (kept, stores) = (line.clone(), self.gateway.quota_store.subscribe());
+            let line = Arc::new(Line::new(ANSWER_WITHIN, gateway.metrics.quota_store_errors.clone()));
+            let (kept, stores) = (line.clone(), gateway.quota_store.subscribe());
             tokio::spawn(async move { kept.keep(stores).await });
             line.tried().await;
-            let service = Service::new(self.gateway.clone(), line);
+            let service = Service::new(gateway.clone(), line);
             tokio::spawn(service.clone().sweep());
-            for (listener, accepting) in self.listeners {
-                match listener.try_map(TcpListener::from_std) {
-                    Ok(listener) => {
-                        tokio::spawn(accept(listener, self.gateway.clone(), service.clone(), accepting));
-                    }
-                    Err(error) => tracing::error!(%error, "a worker cannot listen"),
-                }
+            for (listener, accepting) in listeners {
+                tokio::spawn(accept(listener, gateway.clone(), service.clone(), accepting));
             }
             // Connections go on while draining; the process ends when the control thread says so.
             pending::<()>().await;
@@ -66,6 +74,10 @@ async fn accept(
     accepting: Accepting,
 ) {
     let mut phase = gateway.phase();
+    // A start that fails has not accepted what it then drops.
+    if phase.wait_for(|phase| *phase >= Phase::Serving).await.is_err() {
+        return;
+    }
     loop {
         let accepted = tokio::select! {
             accepted = listener.socket.accept() => accepted,
@@ -73,16 +85,20 @@ async fn accept(
         };
         match accepted {
             Ok((socket, client)) => {
-                if let Some(place) = Place::take(&accepting.0, &gateway) {
-                    let tls = listener.https.as_mut().map(|https| {
-                        https.follow(&gateway.live().settings.listen);
-                        https.server.clone()
-                    });
-                    tokio::spawn(serve(service.clone(), socket, tls, client, place));
-                }
+                let Some(place) = Place::take(&accepting.0, &gateway) else {
+                    gateway.connection_refused(ConnectionRefused::MaxConnections, client);
+                    continue;
+                };
+                let tls = listener.https.as_mut().map(|https| {
+                    https.follow(&gateway.live().settings.listen);
+                    https.server.clone()
+                });
+                tokio::spawn(serve(gateway.clone(), service.clone(), socket, tls, client, place));
             }
+            // It was gone before it was accepted.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be accepted");
+                gateway.accept_failed(&error);
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -90,6 +106,7 @@ async fn accept(
 }
 
 async fn serve(
+    gateway: Arc<Gateway>,
     service: Service,
     socket: TcpStream,
     tls: Option<Arc<ServerConfig>>,
@@ -101,7 +118,13 @@ async fn serve(
         let transport = match tls {
             None => Some(Transport::Plain(socket)),
             // In a box, so that plain connections do not carry the room for it.
-            Some(tls) => Box::pin(Transport::secure(socket, client, tls)).await,
+            Some(tls) => match Box::pin(Transport::secure(socket, tls)).await {
+                Ok(transport) => transport,
+                Err((failure, error)) => {
+                    gateway.handshake_failed(failure, client, &error);
+                    None
+                }
+            },
         };
         if let Some(transport) = transport {
             service.serve(transport, client).await;

@@ -3,7 +3,7 @@
 //! All series are made here, once, so that counting is an addition and no label ever takes a value
 //! that a caller chooses.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -15,7 +15,8 @@ use crate::{
     outcome::{Outcome, Record, UnlockResult},
     reason::Reason,
     telemetry::reading::{BUCKETS, Distribution, Reading},
-    tls::Expiring,
+    tls::{Expiring, HandshakeFailure},
+    unserved::{ConnectionRefused, StreamRefused},
     upstream::peer::Peer,
 };
 
@@ -35,14 +36,18 @@ pub static LOG_DROPPED: LazyLock<IntCounter> = LazyLock::new(|| {
 /// One user's requests, by how they ended.
 pub type UserCounters = [IntCounter; Outcome::LABELS.len()];
 
+/// One counter for each class of status.
+type ByClass = [OnceLock<IntCounter>; STATUS_CLASSES.len()];
+
 /// All metrics of one gateway.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// By class of the status n4n answered.
+    requests: IntCounterVec,
+    /// By class of the status that the client was sent.
     forwarded: [IntCounter; STATUS_CLASSES.len()],
-    /// By reason.
-    ended: [IntCounter; Reason::ALL.len()],
+    /// By reason, and by class of the status that the client was sent.
+    ended: [ByClass; Reason::ALL.len()],
     durations: [Histogram; Outcome::LABELS.len()],
     upstream_duration: Histogram,
     unlocks: [IntCounter; UnlockResult::LABELS.len()],
@@ -58,6 +63,11 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     /// Client connections open.
     pub connections: IntGauge,
+    /// Attempts to accept a connection that failed for want of something of the system's.
+    pub accept_errors: IntCounter,
+    handshake_failures: [IntCounter; HandshakeFailure::ALL.len()],
+    connections_refused: [IntCounter; ConnectionRefused::ALL.len()],
+    streams_refused: [IntCounter; StreamRefused::ALL.len()],
     /// Access log lines that were lost.
     pub access_log_dropped: IntCounter,
     /// Audit records that could not be written when they were due.
@@ -110,6 +120,21 @@ impl Metrics {
             "Calls that observe mode let pass, by the code that would have refused them.",
             &["code"],
         );
+        let handshake_failures = make.counters(
+            "tls_handshake_failures_total",
+            "TLS handshakes with clients that came to nothing, by reason.",
+            &["reason"],
+        );
+        let connections_refused = make.counters(
+            "connections_refused_total",
+            "Connections closed without serving what came on them, by reason.",
+            &["reason"],
+        );
+        let streams_refused = make.counters(
+            "streams_refused_total",
+            "Streams of HTTP/2 reset without an answer to their request, by reason.",
+            &["reason"],
+        );
         let config_reloads =
             make.counters("config_reloads_total", "Reloads of the configuration, by result.", &["result"]);
         let config_last_reload_successful = make.gauge(
@@ -123,12 +148,13 @@ impl Metrics {
         Self {
             forwarded: STATUS_CLASSES.map(|class| counter(&requests, &["forwarded", "ok", class])),
             ended: Reason::ALL.map(|reason| {
-                let outcome = Outcome::of(reason);
-                counter(
-                    &requests,
-                    &[outcome.label(), reason.code(), STATUS_CLASSES[class_of(outcome.status())]],
-                )
+                let counters = ByClass::default();
+                for status in [Outcome::of(reason).status(), None].into_iter().chain(begun_before(reason)) {
+                    ended(&counters, &requests, reason, status);
+                }
+                counters
             }),
+            requests,
             durations: Outcome::LABELS.map(|outcome| histogram(&durations, &[outcome])),
             upstream_duration: histogram(&upstream_duration, &[]),
             unlocks: UnlockResult::LABELS.map(|result| counter(&unlocks, &[result])),
@@ -149,6 +175,15 @@ impl Metrics {
             ),
             in_flight: make.gauge("in_flight", "Calls admitted and not yet answered."),
             connections: make.gauge("connections", "Client connections open."),
+            accept_errors: make.counter(
+                "accept_errors_total",
+                "Attempts to accept a connection that failed, for want of file descriptors or memory.",
+            ),
+            handshake_failures: HandshakeFailure::ALL
+                .map(|failure| counter(&handshake_failures, &[failure.label()])),
+            connections_refused: ConnectionRefused::ALL
+                .map(|refused| counter(&connections_refused, &[refused.label()])),
+            streams_refused: StreamRefused::ALL.map(|refused| counter(&streams_refused, &[refused.label()])),
             access_log_dropped: make.counter(
                 "access_log_dropped_total",
                 "Access log lines that were lost: they could not be written, or not as fast as they came.",
@@ -206,8 +241,10 @@ impl Metrics {
     pub fn record(&self, record: &Record<'_>, user: Option<&UserCounters>) {
         let outcome = record.outcome;
         match outcome.reason() {
-            None => self.forwarded[class_of(outcome.status())].inc(),
-            Some(reason) => self.ended[reason as usize].inc(),
+            None => self.forwarded[class_of(record.status)].inc(),
+            Some(reason) => {
+                ended(&self.ended[reason as usize], &self.requests, reason, record.status).inc();
+            }
         }
         self.durations[outcome.index()].observe(record.duration.as_secs_f64());
         if let Some(duration) = record.upstream_duration {
@@ -222,12 +259,30 @@ impl Metrics {
         user.unwrap_or(&self.other_users)[outcome.index()].inc();
     }
 
+    /// Counts a TLS handshake that failed.
+    pub fn handshake_failed(&self, failure: HandshakeFailure) {
+        self.handshake_failures[failure as usize].inc();
+    }
+
+    /// Counts a connection that was closed unserved.
+    pub fn connection_refused(&self, why: ConnectionRefused) {
+        self.connections_refused[why as usize].inc();
+    }
+
+    /// Counts a stream of HTTP/2 that was reset.
+    pub fn stream_refused(&self, why: StreamRefused) {
+        self.streams_refused[why as usize].inc();
+    }
+
     /// What the live page shows of them, as they stand now.
     pub fn read(&self) -> Reading {
         let read = |counter: &IntCounter| counter.get();
         Reading {
             forwarded: self.forwarded.iter().map(read).sum(),
-            ended: self.ended.each_ref().map(read),
+            ended: self
+                .ended
+                .each_ref()
+                .map(|by_class| by_class.iter().filter_map(OnceLock::get).map(read).sum()),
             observed: self.observed.each_ref().map(read),
             unlocks: self.unlocks.each_ref().map(read),
             durations: self.durations.each_ref().map(Distribution::of),
@@ -248,6 +303,25 @@ impl Metrics {
 
 fn user_counters(requests: &IntCounterVec, user: &str) -> UserCounters {
     Outcome::LABELS.map(|outcome| counter(requests, &[user, outcome]))
+}
+
+/// A status of each class that an answer may have begun with by the time that it broke off for this reason.
+fn begun_before(reason: Reason) -> impl Iterator<Item = Option<u16>> {
+    let may_break_off = matches!(Outcome::of(reason), Outcome::Failed(_)) || reason == Reason::BodyMalformed;
+    [200, 300, 400, 500].into_iter().filter(move |_| may_break_off).map(Some)
+}
+
+/// The counter of the requests that ended for a reason and whose client was sent this status.
+fn ended<'a>(
+    counters: &'a ByClass,
+    requests: &IntCounterVec,
+    reason: Reason,
+    status: Option<u16>,
+) -> &'a IntCounter {
+    let class = class_of(status);
+    counters[class].get_or_init(|| {
+        counter(requests, &[Outcome::of(reason).label(), reason.code(), STATUS_CLASSES[class]])
+    })
 }
 
 fn class_of(status: Option<u16>) -> usize {

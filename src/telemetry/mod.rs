@@ -2,6 +2,7 @@
 //! from the same records, and the operational log.
 
 pub mod access_log;
+pub mod limited;
 mod line;
 pub mod log;
 pub mod metrics;

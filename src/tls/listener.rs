@@ -13,8 +13,8 @@ use rustls::{
 
 use super::{Unusable, clients::ClientVerifier};
 
-/// The protocols offered, the preferred one first.
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// The protocols offered, the preferred one first. Some clients that are told to speak HTTP/1.0 offer that alone.
+const PROTOCOLS: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 
 /// The configuration of one listener: these certificates, the first by default, and, where there is a client
 /// CA, no client without a certificate from it.

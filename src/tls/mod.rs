@@ -11,6 +11,7 @@
 
 mod clients;
 mod expiry;
+pub mod handshake;
 mod kinds;
 mod listener;
 mod material;
@@ -19,6 +20,7 @@ mod upstream;
 mod validity;
 
 pub use expiry::{Expiring, Use};
+pub use handshake::HandshakeFailure;
 pub use listener::server_config;
 pub use material::{Beside, Unusable, authorities, certificates, pair, private_key};
 pub use upstream::{Name, Trust};

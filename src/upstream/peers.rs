@@ -11,10 +11,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
-use tokio::{net::lookup_host, time::timeout};
+use tokio::time::timeout;
 
 use super::peer::{Peer, Standing};
-use crate::config::HostPort;
+use crate::{config::HostPort, lookup};
 
 /// How often names are looked up again.
 pub const LOOKUP_EVERY: Duration = Duration::from_secs(10);
@@ -140,8 +140,8 @@ impl Peers {
 }
 
 async fn look_up(peer: &HostPort) -> Result<Vec<SocketAddr>, String> {
-    match timeout(LOOKUP_TIMEOUT, lookup_host((peer.host.as_str(), peer.port))).await {
-        Ok(Ok(found)) => Ok(found.collect()),
+    match timeout(LOOKUP_TIMEOUT, lookup::look_up(&peer.host, peer.port)).await {
+        Ok(Ok(found)) => Ok(found),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no answer within {LOOKUP_TIMEOUT:?}")),
     }

@@ -104,6 +104,11 @@ fn what_two_readers_could_take_differently_is_ambiguous() {
         "GET / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
         "GET / HTTP/1.1\nHost: h\n\n",
         "\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        "PATCH / HTTP/1.1\n",
+        "GET / HTTP/1.2\n",
+        "GET /\n",
+        "GET \t/\n HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nhello\n",
     ] {
         assert_eq!(judge(head.as_bytes()), Err("framing_ambiguous"), "{head}");
     }
@@ -137,6 +142,12 @@ fn what_is_no_http_is_malformed() {
         "G(T / HTTP/1.1\r\n\r\n",
         "GET / HTTP/1.1 \r\n\r\n",
         "\x16\x03\x01\r\n\r\n",
+        "\x16",
+        "\x16\x03\x01\x02\n",
+        "SSH-2.0-x\n",
+        "hello\n",
+        "EHLO gateway.test\r\nQUIT\n",
+        "\0\n",
     ] {
         assert_eq!(judge(head.as_bytes()), Err("request_malformed"), "{head}");
     }

@@ -1,8 +1,9 @@
 //! What Pingora says went wrong, in the contract's words.
 
 use pingora::{Error, ErrorSource, ErrorType};
+use rustix::io::Errno;
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
 use super::connection::Unanswered;
 use crate::{outcome::RequestId, reason::Reason, wire::answer::BadAnswer};
@@ -18,6 +19,10 @@ pub fn reason(error: &Error, forwarded: bool) -> Option<Reason> {
         ErrorSource::Upstream if is_late => Some(Reason::UpstreamTimeout),
         ErrorSource::Upstream => Some(Reason::UpstreamBroken),
         ErrorSource::Downstream if is_connection_lost(error.etype()) => None,
+        // What Pingora takes for its own: the system had no port, file descriptor or right to connect with.
+        ErrorSource::Internal | ErrorSource::Unset if !forwarded && system_cause(error).is_some() => {
+            Some(Reason::UpstreamUnreachable)
+        }
         ErrorSource::Downstream | ErrorSource::Internal | ErrorSource::Unset => Some(Reason::Internal),
     }
 }
@@ -38,6 +43,33 @@ pub fn cause_of(unanswered: &Unanswered) -> Cause {
         // Under TLS 1.3 a client certificate is refused after the handshake.
         Unanswered::Broken(error) => of_tls(&error.to_string()).unwrap_or(Cause::ConnectionBroken),
     }
+}
+
+/// What the system said, where that is the cause.
+pub fn system_cause(error: &Error) -> Option<&io::Error> {
+    let mut cause: &(dyn std::error::Error + 'static) = error.root_cause();
+    loop {
+        if let Some(error) = cause.downcast_ref() {
+            return Some(error);
+        }
+        cause = cause.source()?;
+    }
+}
+
+/// Whether it is this machine that lacks what a connection takes, so that the peer is not to blame.
+pub fn is_local(error: &Error) -> bool {
+    let errno = system_cause(error).and_then(Errno::from_io_error);
+    matches!(
+        errno,
+        Some(
+            Errno::ADDRNOTAVAIL
+                | Errno::MFILE
+                | Errno::NFILE
+                | Errno::NOBUFS
+                | Errno::NOMEM
+                | Errno::ADDRINUSE
+        )
+    )
 }
 
 /// What exactly went wrong between the gateway and n4n.

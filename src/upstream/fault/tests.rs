@@ -77,3 +77,19 @@ fn what_is_none_of_tls_has_its_cause_too() {
     assert_eq!(cause(&read.into_up()), Cause::ClientCertificate);
     assert_eq!(cause(&Error::new_up(ErrorType::ReadTimedout)), Cause::Timeout);
 }
+
+#[test]
+fn what_this_machine_lacks_is_told_from_what_the_peer_refuses() {
+    let error = |errno: Errno| Error::because(ErrorType::InternalError, "connecting", io::Error::from(errno));
+    for (errno, local) in [
+        (Errno::ADDRNOTAVAIL, true),
+        (Errno::MFILE, true),
+        (Errno::NFILE, true),
+        (Errno::CONNREFUSED, false),
+        (Errno::ACCESS, false),
+    ] {
+        assert_eq!(is_local(&error(errno)), local, "{errno}");
+        assert_eq!(reason(&error(errno), false), Some(Reason::UpstreamUnreachable), "{errno}");
+    }
+    assert_eq!(reason(&Error::new(ErrorType::InternalError), false), Some(Reason::Internal));
+}

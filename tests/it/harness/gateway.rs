@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::lines::Lines;
 use super::metrics::Metrics;
 use super::secrets::assert_unseen_with;
-use super::{Call, DEADLINE, Message, Wire, binary};
+use super::{Call, DEADLINE, Message, Wire, binary, tool};
 
 /// How long after its answer a call may still be uncounted.
 const COUNTED_WITHIN: Duration = Duration::from_secs(10);
@@ -307,6 +307,23 @@ impl Gateway {
     /// How many file descriptors it has.
     pub(crate) fn open_files(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// The soft and the hard limit on its open files, as the system tells them.
+    pub(crate) fn open_files_limits(&self) -> (String, String) {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        let mut numbers = line.split_whitespace().skip(3).map(str::to_owned);
+        (numbers.next().unwrap(), numbers.next().unwrap())
+    }
+
+    /// Sets its soft limit on open files while it runs.
+    pub(crate) fn limit_open_files(&self, soft: usize) {
+        let process = self.child.id().to_string();
+        let soft = format!("--nofile={soft}:");
+        let limited =
+            tool("prlimit", "install util-linux").args(["--pid", &process, &soft]).status().unwrap();
+        assert!(limited.success());
     }
 
     /// How many threads it has.

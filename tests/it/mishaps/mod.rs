@@ -8,4 +8,5 @@ mod refusals;
 mod resources;
 mod spellings;
 mod start;
+mod statuses;
 mod trail;

@@ -1,0 +1,29 @@
+//! Names to addresses.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    thread,
+};
+
+use tokio::sync::oneshot;
+
+/// The addresses of a name, asked of the system on a thread of its own.
+///
+/// Not by the runtime's pool of threads, which panics where the system has no thread left for it.
+///
+/// # Errors
+/// Those of the look-up, or of starting the thread.
+pub(crate) async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let (answer, answered) = oneshot::channel();
+    let host = host.to_owned();
+    thread::Builder::new().name("look-up".into()).spawn(move || {
+        let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
+        // Whoever asked may have had enough of waiting.
+        let _ = answer.send(found);
+    })?;
+    answered.await.unwrap_or_else(|_| Err(io::Error::other("the look-up broke off")))
+}
