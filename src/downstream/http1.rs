@@ -116,9 +116,9 @@ impl Connection {
             if let Some(range) = scanner.scan(&self.received).map_err(NoHead::Refused)? {
                 break range;
             }
-            self.fill(by).await.map_err(|error| match error.kind() {
-                io::ErrorKind::TimedOut => NoHead::Refused(Reason::HeaderTimeout),
-                _ => NoHead::Gone,
+            self.fill(by).await.map_err(|error| {
+                let is_late = error.kind() == io::ErrorKind::TimedOut;
+                if is_late { NoHead::Refused(Reason::HeaderTimeout) } else { NoHead::Gone }
             })?;
         };
         let length = range.len();

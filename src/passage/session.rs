@@ -88,9 +88,10 @@ impl<C: Client> Session<C> {
     /// The next piece of the body.
     async fn read(&mut self) -> Result<Option<Bytes>> {
         let by = Instant::now() + self.piece_within;
-        self.client().piece(by).await.map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut => Error::explain(ErrorType::ReadTimedout, "a body"),
-            _ => Error::because(ErrorType::ReadError, "a body", error),
+        self.client().piece(by).await.map_err(|error| {
+            let is_late = error.kind() == io::ErrorKind::TimedOut;
+            let etype = if is_late { ErrorType::ReadTimedout } else { ErrorType::ReadError };
+            Error::because(etype, "a body", error)
         })
     }
 

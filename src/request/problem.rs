@@ -79,12 +79,9 @@ pub fn document(reason: Reason, id: RequestId) -> Option<Vec<u8>> {
 
 /// Writes the head of the answer to a request that was refused or failed; nothing for a reason that is not answered.
 pub fn head(head: &mut impl HeadWriter, reason: Reason, request: &Request) {
-    let retry_after = match reason {
-        Reason::QuotaExceeded | Reason::ClientQuotaExceeded => {
-            request.rate_limit.and_then(|limit| limit.retry_after)
-        }
-        _ => None,
-    };
+    let is_exhausted = matches!(reason, Reason::QuotaExceeded | Reason::ClientQuotaExceeded);
+    let limit = request.rate_limit.filter(|_| is_exhausted);
+    let retry_after = limit.and_then(|limit| limit.retry_after);
     write(head, reason, request.id, retry_after);
     rate_limit(head, request.rate_limit.as_ref());
 }
