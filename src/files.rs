@@ -4,7 +4,7 @@
 //! by itself, and with it the start of the process or a reload.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, FileType, OpenOptions},
     io::{self, Read},
     os::{
         fd::AsFd,
@@ -107,6 +107,21 @@ pub fn wait(file: impl AsFd, flags: PollFlags, patience: Duration) -> io::Result
 
 fn is_pipe(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| found.file_type().is_fifo())
+}
+
+/// What stands at a path that is no regular file; `None` where it is one.
+pub fn what_else(found: FileType) -> Option<&'static str> {
+    if found.is_file() {
+        None
+    } else if found.is_dir() {
+        Some("a folder")
+    } else if found.is_fifo() {
+        Some("a FIFO")
+    } else if found.is_socket() {
+        Some("a socket")
+    } else {
+        Some("a device")
+    }
 }
 
 #[cfg(test)]

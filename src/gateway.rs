@@ -9,7 +9,6 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
-    thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -32,6 +31,7 @@ use crate::{
         metrics::{Metrics, UserCounters},
         refusals::Refusals,
     },
+    threads,
     tls::HandshakeFailure,
     unserved::{ConnectionRefused, StreamRefused},
     upstream::Peers,
@@ -282,7 +282,7 @@ impl Gateway {
 fn flush(trail: Arc<Trail>) -> io::Result<mpsc::Receiver<io::Result<()>>> {
     let (done, flushed) = mpsc::sync_channel(1);
     // Who does not wait any more is not told.
-    thread::Builder::new().name("audit-flush".into()).spawn(move || drop(done.send(trail.flush())))?;
+    threads::spawn("audit-flush", move || drop(done.send(trail.flush())))?;
     Ok(flushed)
 }
 

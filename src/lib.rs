@@ -40,6 +40,7 @@ pub mod serve;
 pub mod server;
 pub mod stand_in;
 pub mod telemetry;
+mod threads;
 pub mod tls;
 pub mod unserved;
 pub mod upstream;

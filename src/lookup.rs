@@ -3,10 +3,11 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
-    thread,
 };
 
 use tokio::sync::oneshot;
+
+use crate::threads;
 
 /// The addresses of a name, asked of the system on a thread of its own.
 ///
@@ -20,7 +21,7 @@ pub(crate) async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>
     }
     let (answer, answered) = oneshot::channel();
     let host = host.to_owned();
-    thread::Builder::new().name("look-up".into()).spawn(move || {
+    threads::spawn("look-up", move || {
         let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
         // Whoever asked may have had enough of waiting.
         let _ = answer.send(found);

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, FileType, Metadata, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -17,6 +17,7 @@ use super::{
     hold::{Hold, Patience},
     record, tail,
 };
+use crate::files;
 
 /// A trail's file, open for appending. Other processes may append to it too.
 #[derive(Debug)]
@@ -212,17 +213,8 @@ fn open(path: &Path) -> io::Result<Arc<File>> {
 
 /// Refuses what is no regular file.
 fn regular(found: FileType) -> io::Result<()> {
-    let (kind, what) = if found.is_file() {
-        return Ok(());
-    } else if found.is_dir() {
-        (io::ErrorKind::IsADirectory, "a folder")
-    } else if found.is_fifo() {
-        (io::ErrorKind::InvalidInput, "a FIFO")
-    } else if found.is_socket() {
-        (io::ErrorKind::InvalidInput, "a socket")
-    } else {
-        (io::ErrorKind::InvalidInput, "a device")
-    };
+    let Some(what) = files::what_else(found) else { return Ok(()) };
+    let kind = if found.is_dir() { io::ErrorKind::IsADirectory } else { io::ErrorKind::InvalidInput };
     let mend = "an audit trail must be a regular file; name one in log.audit, or one that can be created";
     Err(io::Error::new(kind, format!("it is {what}: {mend}")))
 }

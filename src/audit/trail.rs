@@ -4,7 +4,6 @@ use std::{
     io,
     path::Path,
     sync::{Arc, mpsc},
-    thread,
     time::{Duration, SystemTime},
 };
 
@@ -18,7 +17,7 @@ use super::{
     record::Line,
     writer::Writer,
 };
-use crate::{outcome::RequestId, reason::Reason};
+use crate::{outcome::RequestId, reason::Reason, threads};
 
 /// How long a file may take to be opened, or opened anew, while the gateway serves.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
@@ -51,7 +50,7 @@ impl Trail {
         let file = TrailFile::open(path)?;
         queue.set_torn(file.torn());
         let writer = Writer::new(file, queue.clone(), errors.clone());
-        thread::Builder::new().name("audit-trail".into()).spawn(move || writer.run())?;
+        threads::spawn("audit-trail", move || writer.run())?;
         Ok(Self { queue, errors })
     }
 
@@ -63,7 +62,7 @@ impl Trail {
         let (reply, opened) = oneshot::channel();
         let path = path.to_owned();
         let open = move || drop(reply.send(Self::open(&path, errors)));
-        thread::Builder::new().name("audit-open".into()).spawn(open)?;
+        threads::spawn("audit-open", open)?;
         answered(opened).await
     }
 

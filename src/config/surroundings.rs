@@ -22,6 +22,7 @@ use rustix::{
 use rustls::RootCertStore;
 
 use super::{AccessSink, Listen, Log, Settings, fault::Faults};
+use crate::files;
 
 /// How much of its surroundings a configuration is read with. The files that it is made of, certificates and keys
 /// among them, are read in any case.
@@ -124,9 +125,9 @@ fn trail(path: &Path) -> Result<(), Obstacle> {
     // Beginning one, the files beside it are looked through for the record it follows.
     let to_begin = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
     let Some(found) = find(path)? else { return may_begin(path, to_begin) };
-    if !found.is_file() {
+    if let Some(what) = files::what_else(found.file_type()) {
         return Err(Obstacle::new(
-            "is no regular file",
+            format!("is {what}"),
             "name a regular file, or one that is yet to be made",
         ));
     }

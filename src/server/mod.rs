@@ -16,7 +16,6 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -28,6 +27,7 @@ use crate::{
     config::{Listen, Settings},
     descriptors,
     gateway::{self, Gateway, Phase},
+    threads,
     upstream::peers::LOOKUP_EVERY,
 };
 use connections::{Accepting, OpenConnections};
@@ -73,17 +73,7 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// A thread cannot be had.
-    #[error(
-        "cannot start the thread `{name}`: {source}; raise the limit on threads (TasksMax=, `ulimit -u`)"
-    )]
-    Thread {
-        /// What it would have been called.
-        name: String,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// A runtime or signal handler cannot be had.
+    /// A runtime, thread or signal handler cannot be had.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
 }
@@ -246,9 +236,7 @@ fn start_workers(
         let duplicate = |listener: &Listener<_>| Ok((listener.duplicate()?, Accepting::begin(open)));
         let listeners = sockets.listeners.iter().map(duplicate).collect::<io::Result<_>>()?;
         let worker = Worker::new(gateway.clone(), listeners)?;
-        let name = format!("worker-{number}");
-        let thread = thread::Builder::new().name(name.clone()).spawn(move || worker.run());
-        thread.map_err(|source| Error::Thread { name, source })?;
+        threads::spawn(&format!("worker-{number}"), move || worker.run())?;
     }
     Ok(())
 }

@@ -3,13 +3,13 @@
 use std::{
     io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
     time::{Duration, Instant},
 };
 
 use prometheus::IntCounter;
 
 use super::sink::{Lost, Sink};
+use crate::threads;
 
 /// How long a reader that does not keep up is waited for, once the output is to be closed.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -93,7 +93,7 @@ impl<S: Default + Send + 'static> Writer<S> {
             dropped,
         });
         let writers = Thread(shared.clone());
-        thread::Builder::new().name(name.into()).spawn(move || writers.run(sink, gather, tell))?;
+        threads::spawn(name, move || writers.run(sink, gather, tell))?;
         Ok(Self { shared, capacity })
     }
 
@@ -264,7 +264,8 @@ mod tests {
         }
         assert!(!add(), "told once");
         assert!(!writer.flush(Duration::ZERO), "nobody has read");
-        let reading = thread::spawn(move || BufReader::new(reader).lines().map_while(Result::ok).collect());
+        let reading =
+            std::thread::spawn(move || BufReader::new(reader).lines().map_while(Result::ok).collect());
         assert!(writer.flush(Duration::from_secs(30)));
         writer.close();
         assert!(add(), "the first that is lost again");

@@ -22,9 +22,9 @@ fn a_listed_user_is_known_by_its_key_and_an_unlisted_one_where_that_is_wanted() 
         let gateway = with_listed_user(&upstream, "")
             .set("access", &format!("unlisted_users = \"{unlisted}\""))
             .start();
-        let seen = upstream.requests().len();
+        let seen = upstream.count();
         let answer = gateway.call(&Call::unlock().user(user).set("api-key", key));
-        let forwarded = upstream.requests().len() - seen;
+        let forwarded = upstream.count() - seen;
         if code == "ok" {
             assert_eq!((answer.status(), forwarded), (200, 1), "{unlisted} {user}");
         } else {
@@ -73,7 +73,7 @@ fn a_victims_quota_cannot_be_spent_by_those_who_only_know_its_name() {
     let mut wire = gateway.connect();
     let passed = (0..25).filter(|_| wire.call(&Call::unlock().user("listed")).status() == 200).count();
     assert_eq!(passed, 20, "the victim still has all of it");
-    assert_eq!(upstream.requests().len(), 20);
+    assert_eq!(upstream.count(), 20);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn networks_are_judged_by_the_client_that_a_trusted_proxy_speaks_for() {
         ("192.0.2.1, unknown", "client_not_allowed", "127.0.0.1"),
         ("", "client_not_allowed", "127.0.0.1"),
     ] {
-        let seen = upstream.requests().len();
+        let seen = upstream.count();
         let answer = gateway.call(&Call::unlock().user("listed").with("X-Forwarded-For", forwarded_for));
         let line = gateway.log_of(answer.one("x-request-id"));
         assert_eq!(line["code"], code, "{forwarded_for}");
@@ -104,7 +104,7 @@ fn networks_are_judged_by_the_client_that_a_trusted_proxy_speaks_for() {
         if code == "ok" {
             assert_eq!(upstream.requests()[seen].one("X-Forwarded-For"), client);
         } else {
-            assert_eq!((answer.status(), upstream.requests().len()), (403, seen), "{forwarded_for}");
+            assert_eq!((answer.status(), upstream.count()), (403, seen), "{forwarded_for}");
         }
     }
 }

@@ -42,7 +42,7 @@ fn the_verdict_is_what_the_wire_gives() {
         Call::unlock().with("Host", "two"),
     ] {
         let told: Value = serde_json::from_str(&explain(&gateway, &call.bytes(), &["--json"])).unwrap();
-        let seen = upstream.requests().len();
+        let seen = upstream.count();
         let answer = gateway.call(&call);
         if answer.status() == 200 {
             assert_eq!(told["verdict"], "forward");

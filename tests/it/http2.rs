@@ -123,7 +123,7 @@ fn a_body_may_come_with_a_length_or_without_and_with_trailers_and_must_be_as_lon
         assert!(broken.is_err(), "{case}: {broken:?}");
     }
     assert_eq!(connection.call(unlock(), BODY, None).unwrap().status, 200);
-    assert_eq!(upstream.requests().len(), count + 1);
+    assert_eq!(upstream.count(), count + 1);
 }
 
 #[test]

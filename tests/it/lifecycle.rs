@@ -110,7 +110,7 @@ fn over_max_in_flight_calls_are_refused_for_now() {
     assert_eq!(first.answer().status(), 200);
     gateway.wait_for_metric("n4n_gateway_in_flight", 0.0);
     assert_eq!(second.call(&Call::unlock()).status(), 200);
-    assert_eq!(upstream.requests().len(), 2);
+    assert_eq!(upstream.count(), 2);
 }
 
 #[test]

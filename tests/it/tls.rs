@@ -45,7 +45,7 @@ fn a_call_under_tls_is_a_call() {
     assert_eq!(upstream.wait_for(3).one("X-Forwarded-Proto"), "http");
     let ambiguous = wire.call(&Call::unlock().with("Content-Length", "3"));
     assert_eq!((ambiguous.status(), ambiguous.code().as_str()), (400, "framing_ambiguous"));
-    assert_eq!(upstream.requests().len(), 3);
+    assert_eq!(upstream.count(), 3);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_client_ca_lets_in_who_has_its_certificate_and_nobody_else() {
     assert!(upstream.bytes().is_empty());
     let answer = call(Some(&clients.issue(&["client"], VALID))).unwrap();
     assert_eq!(answer.status(), 200);
-    assert_eq!(upstream.requests().len(), 1);
+    assert_eq!(upstream.count(), 1);
 }
 
 #[test]
@@ -368,5 +368,5 @@ fn a_pooled_connection_does_not_outlive_the_trust_it_was_made_under() {
     gateway.wait_for_metric("n4n_gateway_config_reloads_total{result=\"success\"}", 1.0);
     let answer = gateway.call(&Call::unlock());
     assert_eq!((answer.status(), answer.code().as_str()), (502, "upstream_unreachable"));
-    assert_eq!(upstream.requests().len(), 2);
+    assert_eq!(upstream.count(), 2);
 }

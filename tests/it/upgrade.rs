@@ -30,7 +30,7 @@ fn the_successor_serves_where_its_predecessor_did() {
     assert_eq!(old.wait_exit().code(), Some(0));
     assert_eq!(new.call(&Call::unlock()).status(), 200);
     assert_eq!(new.admin("/readyz").unwrap().0, 200);
-    assert_eq!(upstream.requests().len(), 3);
+    assert_eq!(upstream.count(), 3);
     assert!(!new.file("upgrade.sock").exists());
 }
 
@@ -139,7 +139,7 @@ fn upgrades_and_reloads_under_load_lose_no_call_and_send_none_twice() {
         let clients =
             [true, true, false].map(|is_kept| scope.spawn(move || call_on(address, next, stop, is_kept)));
         for _ in 0..TIMES {
-            let seen = upstream.requests().len();
+            let seen = upstream.count();
             old.reload(|text| text);
             let mut new = old.successor();
             old.send(Signal::Quit);

@@ -49,7 +49,7 @@ impl Bench {
     }
 
     fn run(&mut self, case: &Case, delivery: Delivery) {
-        let (log, forwarded) = (self.logged(), self.upstream.requests().len());
+        let (log, forwarded) = (self.logged(), self.upstream.count());
         let mut wire = self.gateway.connect();
         let piece = match delivery {
             Delivery::Whole => case.bytes.len(),

@@ -146,6 +146,11 @@ impl Upstream {
         self.shared.seen.lock().unwrap().requests.clone()
     }
 
+    /// How many whole requests have come so far.
+    pub(crate) fn count(&self) -> usize {
+        self.shared.seen.lock().unwrap().requests.len()
+    }
+
     /// How many connections have been made so far.
     pub(crate) fn connections(&self) -> usize {
         self.shared.seen.lock().unwrap().connections.len()

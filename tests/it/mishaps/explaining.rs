@@ -47,7 +47,7 @@ fn observe_mode_is_explained_as_it_is_served() {
         Call::unlock().with("Host", "two"),
     ] {
         let told = told(&gateway, &call);
-        let seen = upstream.requests().len();
+        let seen = upstream.count();
         let answer = gateway.call(&call);
         if answer.status() != 200 {
             assert_eq!(told["verdict"], answer.code().as_str(), "{told:#}");
@@ -97,7 +97,7 @@ fn rules_that_another_path_does_not_meet_are_not_said_to_be_kept() {
             assert_eq!(verdict(&told, code), "not_judged", "{code}");
         }
         assert_eq!(verdict(&told, "overloaded"), "not_judged_offline");
-        let seen = upstream.requests().len();
+        let seen = upstream.count();
         assert_eq!(gateway.call(&call).status(), 200);
         let sent = String::from_utf8(upstream.requests()[seen].raw.clone()).unwrap();
         assert_eq!(comparable(told["passed_on_request"].as_str().unwrap()), comparable(&sent));

@@ -141,16 +141,17 @@ fn where_no_thread_can_be_had_the_start_ends_and_says_so() {
     } else {
         ""
     };
-    let limited = format!("exec prlimit --nproc=1 {as_somebody}");
-    for peer in ["127.0.0.1:1", "localhost:1"] {
+    // The log's thread, a worker's, and that of a look-up each fail in turn.
+    for (peer, threads) in [("127.0.0.1:1", 1), ("127.0.0.1:1", 2), ("localhost:1", 2), ("localhost:1", 3)] {
+        let limited = format!("exec prlimit --nproc={threads} {as_somebody}");
         let config = format!(
-            "[listen]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\n[upstream]\npeers = [\"{peer}\"]\n\
-             [log]\naccess = \"off\"\n"
+            "[listen]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nthreads = 4\n[upstream]\n\
+             peers = [\"{peer}\"]\n[log]\naccess = \"off\"\n"
         );
         let (output, _) = run(&limited, "run", &config);
         let told = errors(&output);
         assert_eq!(output.status.code(), Some(1), "{told}");
-        assert!(told.contains("cannot start the thread `worker-0`"), "{told}");
+        assert!(told.contains("the thread `") && told.contains("cannot be had"), "{told}");
         assert!(told.contains("raise the limit on threads"), "{told}");
         assert!(!told.contains("defect") && !told.contains("panicked"), "{told}");
     }
@@ -178,7 +179,7 @@ fn without_a_local_port_a_call_is_unreachable_with_the_cause_and_the_peer_is_not
         let answer = clients[1].call(&Call::unlock());
         assert_eq!((answer.status(), answer.code().as_str()), (502, "upstream_unreachable"), "{answer:?}");
     }
-    gateway.wait_for_line("Cannot assign requested address");
+    gateway.wait_for_line("no_local_port");
     assert_eq!(metrics(&mut admin).sum("n4n_gateway_upstream_healthy"), 1.0);
     gate.open();
     assert_eq!(clients[0].answer().status(), 200);

@@ -22,7 +22,7 @@ fn the_default_port_is_no_other_host() {
         let answer = gateway.call(&at(origin, host));
         assert_eq!((answer.status(), answer.text()), (200, "true"), "{origin} {host}");
     }
-    let seen = upstream.requests().len();
+    let seen = upstream.count();
     for (origin, host) in [
         ("http://n4n.example.com:443", "n4n.example.com"),
         ("https://n4n.example.com:80", "n4n.example.com"),
@@ -33,7 +33,7 @@ fn the_default_port_is_no_other_host() {
     ] {
         assert_eq!(gateway.call(&at(origin, host)).code(), "framing_ambiguous", "{origin} {host}");
     }
-    assert_eq!(upstream.requests().len(), seen);
+    assert_eq!(upstream.count(), seen);
 }
 
 #[test]
@@ -75,5 +75,5 @@ fn a_parameter_of_a_media_type_may_be_empty() {
         let answer = gateway.call(&Call::unlock().set("Content-Type", &format!("{FORM}{parameters}")));
         assert_eq!(answer.code(), "media_type_unsupported", "{parameters}");
     }
-    assert_eq!(upstream.requests().len(), sent.len());
+    assert_eq!(upstream.count(), sent.len());
 }

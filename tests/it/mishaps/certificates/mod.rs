@@ -296,7 +296,7 @@ fn a_client_ca_out_of_its_time_lets_nobody_in_and_is_told() {
             format!("n4n_gateway_certificate_expiry_timestamp_seconds{{certificate=\"{at}/ca.pem\"}}");
         gateway.wait_for_metric(&expiry, 978_307_200.0);
     }
-    assert_eq!(upstream.requests().len(), 1);
+    assert_eq!(upstream.count(), 1);
     let (code, written) = shop.check("a.pem", "a.key", Some("ca.pem"));
     assert_eq!(code, Some(0), "{written}");
     assert!(written.contains("warning: certificate `ca.pem` has expired"), "{written}");
