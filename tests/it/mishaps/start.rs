@@ -150,7 +150,7 @@ fn all_of_it_is_told_at_once_with_what_else_is_wrong() {
     let (code, written) = ground.run(binary(), "check");
     assert_eq!(code, Some(2), "{written}");
     for said in
-        ["line 4: log.access: is a folder", "line 4: log.audit: is no regular", "line 5: mode: is neither"]
+        ["line 4: log.access: is a folder", "line 4: log.audit: is a FIFO", "line 5: mode: is neither"]
     {
         assert!(written.contains(said), "{written}");
     }
