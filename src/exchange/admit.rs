@@ -40,11 +40,8 @@ pub struct Outgoing {
 /// The first broken rule; nothing has been forwarded then.
 pub async fn admit(request: &mut Request, client: &mut impl Client, line: &Line) -> Result<Admitted, Reason> {
     let live = Arc::clone(&request.live);
-    let judgement = live
-        .settings
-        .policy
-        .judge(&mut UnderWay { request, client, users: &live.users, named: None })
-        .await?;
+    let mut under_way = UnderWay { request, client, users: &live.users, named: None };
+    let judgement = live.settings.policy.judge(&mut under_way).await?;
     request.enter().or_else(|reason| request.tolerate(reason))?;
     let lookup = judgement.call.as_ref().map(|call| &call.lookup);
     let is_recorded = judgement.asks(Reason::AuditUnavailable);
