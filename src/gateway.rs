@@ -1,7 +1,6 @@
 //! What all requests share: the settings in force with what is derived from them, and the counters.
 
 use std::{
-    collections::HashMap,
     fmt, io,
     net::SocketAddr,
     sync::{
@@ -28,13 +27,14 @@ use crate::{
     telemetry::{
         access_log::AccessLog,
         limited::{Limited, QUIET, Spell},
-        metrics::{Metrics, UserCounters},
+        metrics::Metrics,
         refusals::Refusals,
     },
     threads,
     tls::HandshakeFailure,
     unserved::{ConnectionRefused, StreamRefused},
     upstream::Peers,
+    users::Users,
 };
 
 /// How long the end of the process waits for its log and its trail.
@@ -102,7 +102,9 @@ pub struct Live {
     pub generation: u64,
     /// How many connections and calls the limit on open files has room for.
     pub shares: Shares,
-    /// Every account.
+    /// The listed users.
+    pub users: Users,
+    /// The accounts of everyone else.
     pub ledger: Ledger,
     /// The n4n hosts.
     pub peers: Arc<Peers>,
@@ -110,7 +112,6 @@ pub struct Live {
     pub access_log: Option<Arc<AccessLog>>,
     /// The audit trail; none where it is not kept.
     pub trail: Option<Arc<Trail>>,
-    users: HashMap<Box<str>, UserCounters>,
 }
 
 impl Gateway {
@@ -269,8 +270,7 @@ impl Gateway {
 
     /// Counts and logs a request that has ended.
     pub fn record(&self, live: &Live, record: &Record<'_>) {
-        let user = record.user.filter(|_| record.is_listed).and_then(|user| live.users.get(user));
-        self.metrics.record(record, user);
+        self.metrics.record(record);
         self.refusals.record(record);
         if let Some(log) = &live.access_log {
             log.write(record);
@@ -308,9 +308,12 @@ impl Live {
                 .map_err(OpenError::AccessLog)?
                 .map(Arc::new),
         };
-        let listed = settings.users.iter().map(|user| (user.name.as_str(), user.quota));
+        let now = Instant::now();
+        let quota_for_all = settings.quota.map(|users| users.quota);
+        let known = previous.map(|previous| &previous.users);
+        let users = Users::open(&settings.users, quota_for_all, metrics, known, now);
         let quotas = Quotas { users: settings.quota, clients: settings.client_quota };
-        let ledger = Ledger::open(quotas, listed, previous.map(|previous| &previous.ledger), Instant::now());
+        let ledger = Ledger::open(quotas, previous.map(|previous| &previous.ledger), now);
         let peers = previous
             .filter(|previous| previous.settings.upstream.peers == settings.upstream.peers)
             .map_or_else(
@@ -320,13 +323,11 @@ impl Live {
                 },
                 |previous| previous.peers.clone(),
             );
-        let counters = |name: &str| (Box::from(name), metrics.user_counters(name));
-        let users = settings.users.iter().map(|user| counters(&user.name)).collect();
         metrics.certificates(settings.certificates().into_iter());
         let generation = previous.map_or(0, |previous| previous.generation + 1);
         let since = SystemTime::now();
         let shares = Shares::of(&settings, descriptors::limit());
-        let live = Self { settings, since, generation, shares, ledger, peers, access_log, trail, users };
+        let live = Self { settings, since, generation, shares, users, ledger, peers, access_log, trail };
         live.warn();
         Ok(live)
     }

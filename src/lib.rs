@@ -11,7 +11,7 @@
 //! 7. [`upstream`] says which n4n host it goes to, and what it means when that fails.
 //! 8. [`outcome`] is how it ended: the one record that [`telemetry`] counts and logs.
 //!
-//! [`operation`] is what all of this protects, [`gateway`] holds what requests share, [`admin`] shows it, [`explain`] judges a request offline, and
+//! [`operation`] is what all of this protects, [`gateway`] holds what requests share, [`users`] is who is listed, [`admin`] shows it, [`explain`] judges a request offline, and
 //! [`demo`] runs it all before a [`stand_in`] of n4n.
 pub mod admin;
 pub mod alarm;
@@ -44,4 +44,5 @@ mod threads;
 pub mod tls;
 pub mod unserved;
 pub mod upstream;
+pub mod users;
 pub mod wire;

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use prometheus::IntCounter;
 use uuid::Uuid;
 
 use crate::{policy::LookupKey, reason::Reason};
@@ -138,6 +139,9 @@ impl UnlockResult {
     }
 }
 
+/// One user's requests, by how they ended.
+pub type UserCounters = [IntCounter; Outcome::LABELS.len()];
+
 /// One request, ended.
 #[derive(Debug)]
 pub struct Record<'a> {
@@ -149,8 +153,8 @@ pub struct Record<'a> {
     pub client: Option<IpAddr>,
     /// The api-username, once it was read.
     pub user: Option<&'a str>,
-    /// Whether that user is listed, and showed the right key where one is configured.
-    pub is_listed: bool,
+    /// What is counted of that user, where it is listed and showed the right key, if one is configured.
+    pub listed: Option<&'a UserCounters>,
     /// The method, once it was read.
     pub method: Option<&'a str>,
     /// The path without its query, once it was read.

@@ -20,13 +20,13 @@ use crate::{
     gateway::{Gateway, Live, Phase},
     outcome::{Outcome, UnlockResult},
     policy::Mode,
-    quota::Balance,
     reason::Reason,
     telemetry::{
         reading::{Distribution, Reading},
         refusals::Refusal,
     },
     upstream::{Peers, peer::Standing},
+    users::ListedUser,
 };
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -294,11 +294,13 @@ fn users(live: &Live, refusals: &[Refusal]) -> Vec<User> {
             *refused.entry((user, refusal.is_listed)).or_default() += refusal.times;
         }
     }
-    let near = |(name, balance): (&str, Balance)| {
-        let refused = refused.get(&(name, true)).copied().unwrap_or(0);
+    let now = Instant::now();
+    let near = |user: &ListedUser| {
+        let balance = user.balance(now)?;
+        let refused = refused.get(&(&*user.name, true)).copied().unwrap_or(0);
         let burst = balance.quota.burst.get();
         (refused > 0 || balance.remaining <= burst / 2).then(|| User {
-            name: name.into(),
+            name: (*user.name).into(),
             is_listed: true,
             remaining: balance.remaining,
             burst,
@@ -314,7 +316,7 @@ fn users(live: &Live, refusals: &[Refusal]) -> Vec<User> {
         whole_in_ms: 0,
         refused: *times,
     });
-    let mut users: Vec<User> = live.ledger.listed(Instant::now()).filter_map(near).chain(unlisted).collect();
+    let mut users: Vec<User> = live.users.iter().filter_map(near).chain(unlisted).collect();
     let fullness = |user: &User| f64::from(user.remaining) / f64::from(user.burst.max(1));
     users.sort_by(|a, b| fullness(a).total_cmp(&fullness(b)).then_with(|| a.name.cmp(&b.name)));
     users.truncate(USERS);

@@ -23,7 +23,7 @@ pub use units::HostPort;
 
 use crate::{
     files,
-    policy::Policy,
+    policy::{Policy, UserRules},
     quota::{Quota, UnlistedQuota},
     quota_store::{Address, WhenRedisFails},
     tls::{Expiring, Trust},
@@ -190,6 +190,8 @@ pub struct QuotaStore {
 pub struct User {
     /// The api-username.
     pub name: String,
+    /// What the user must show.
+    pub rules: UserRules,
     /// The user's own quota; none: the one for all.
     pub quota: Option<Quota>,
 }

@@ -8,13 +8,14 @@ use super::canonical;
 use crate::{
     downstream::Client,
     policy::{
-        Head, Route,
+        Head, Route, UserRules,
         order::{Found, Judged, Judgement},
     },
     quota_store::Line,
     reason::Reason,
     request::Request,
     upstream::peers::PeerSelection,
+    users::{ListedUser, Users},
 };
 
 /// A request that may pass.
@@ -39,7 +40,8 @@ pub struct Outgoing {
 /// The first broken rule; nothing has been forwarded then.
 pub async fn admit(request: &mut Request, client: &mut impl Client, line: &Line) -> Result<Admitted, Reason> {
     let live = Arc::clone(&request.live);
-    let judgement = live.settings.policy.judge(&mut UnderWay { request, client }).await?;
+    let mut under_way = UnderWay { request, client, users: &live.users, named: None };
+    let judgement = live.settings.policy.judge(&mut under_way).await?;
     request.enter().or_else(|reason| request.tolerate(reason))?;
     let lookup = judgement.call.as_ref().map(|call| &call.lookup);
     let is_recorded = judgement.asks(Reason::AuditUnavailable);
@@ -76,6 +78,9 @@ pub async fn admit(request: &mut Request, client: &mut impl Client, line: &Line)
 struct UnderWay<'a, C> {
     request: &'a mut Request,
     client: &'a mut C,
+    users: &'a Users,
+    /// The listed user whom its credentials name, the key not judged.
+    named: Option<&'a Arc<ListedUser>>,
 }
 
 impl<C: Client> Judged for UnderWay<'_, C> {
@@ -93,10 +98,15 @@ impl<C: Client> Judged for UnderWay<'_, C> {
             Found::Client(client) => request.client = client,
             Found::Route(route) => request.is_observed = request.live.settings.policy.observes(route),
             Found::Credentials(credentials) => request.credentials = Some(credentials.clone()),
-            Found::Caller(caller) => request.is_listed = caller.is_listed,
+            Found::User => request.user = self.named.cloned(),
             Found::Lookup(lookup) => request.lookup = Some(lookup.key),
             Found::Observed(broken) => request.observed = Some(broken),
         }
+    }
+
+    fn find_user(&mut self, name: &str) -> Option<&UserRules> {
+        self.named = self.users.find(name);
+        self.named.map(|user| &user.rules)
     }
 
     fn spend_client(&mut self) -> Result<(), Reason> {

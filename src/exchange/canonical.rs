@@ -31,8 +31,8 @@ pub fn canonical(
         bytes.extend_from_slice(part.as_bytes());
     }
     forwarded.each(|name, value| put_field(&mut bytes, name.as_bytes(), value));
-    put_field(&mut bytes, b"api-key", call.caller.credentials.key.as_bytes());
-    put_field(&mut bytes, b"api-username", call.caller.credentials.username.as_str().as_bytes());
+    put_field(&mut bytes, b"api-key", call.credentials.key.as_bytes());
+    put_field(&mut bytes, b"api-username", call.credentials.username.as_str().as_bytes());
     put_field(&mut bytes, b"Content-Type", UNLOCK.media_type.as_bytes());
     put_field(&mut bytes, b"Content-Length", call.canonical_body.len().to_string().as_bytes());
     for name in forward_headers {

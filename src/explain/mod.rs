@@ -21,11 +21,12 @@ use crate::{
     outcome::RequestId,
     php,
     policy::{
-        Head, Policy, Route,
+        Head, Route, UserRules,
         order::{AFTERWARDS, Found, Judged, Judgement},
     },
     reason::Reason,
     request::{forwarded::Forwarded, problem},
+    users::Users,
     wire::{BodyFraming, HeadScanner, RequestHead, chunked::ChunkScanner, fields::fold_alike, framing},
 };
 
@@ -111,6 +112,7 @@ struct Offline<'a> {
     rest: &'a [u8],
     /// The most bytes of body that are read.
     max_body: usize,
+    users: &'a Users,
     findings: &'a mut Findings,
 }
 
@@ -119,7 +121,7 @@ impl Explanation {
     pub fn of(live: &Arc<Live>, peer: IpAddr, bytes: &[u8]) -> Self {
         let id = RequestId::next();
         let mut findings = Findings { judged: framing::RULES.to_vec(), ..Findings::default() };
-        let outcome = judge(&live.settings.policy, peer, bytes, &mut findings);
+        let outcome = judge(live, peer, bytes, &mut findings);
         let broken = outcome.as_ref().err().copied();
         findings.observed = findings.observed.filter(|observed| broken != Some(*observed));
         let problem = broken.filter(|reason| reason.face().status.is_some()).and_then(|reason| {
@@ -167,7 +169,7 @@ impl Explanation {
 
 /// Judges a request; returns its head, what follows that, and the judgement.
 fn judge<'a>(
-    policy: &Policy,
+    live: &Live,
     peer: IpAddr,
     bytes: &'a [u8],
     findings: &mut Findings,
@@ -176,7 +178,8 @@ fn judge<'a>(
     let range = HeadScanner::default().scan(bytes)?.ok_or(Reason::HeaderTimeout)?;
     let rest = &bytes[range.end..];
     let head = RequestHead::read(Bytes::copy_from_slice(&bytes[range]))?;
-    let mut offline = Offline { peer, head, rest, max_body: policy.max_body, findings };
+    let (policy, users) = (&live.settings.policy, &live.users);
+    let mut offline = Offline { peer, head, rest, max_body: policy.max_body, users, findings };
     // All of it is there, so that nothing is waited for.
     let judgement = policy.judge(&mut offline).now_or_never().unwrap_or(Err(Reason::Internal))?;
     Ok((offline.head, rest, judgement))
@@ -202,8 +205,12 @@ impl Judged for Offline<'_> {
                 self.findings.judged.retain(|rule| *rule <= broken);
                 self.findings.observed = Some(broken);
             }
-            Found::Route(_) | Found::Credentials(_) | Found::Caller(_) | Found::Lookup(_) => {}
+            Found::Route(_) | Found::Credentials(_) | Found::User | Found::Lookup(_) => {}
         }
+    }
+
+    fn find_user(&mut self, name: &str) -> Option<&UserRules> {
+        self.users.find(name).map(|user| &user.rules)
     }
 
     fn spend_client(&mut self) -> Result<(), Reason> {

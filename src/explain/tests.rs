@@ -125,3 +125,21 @@ fn no_rule_is_said_to_be_kept_that_is_none_for_the_path() {
     let renamed = forward(&format!("GET /other HTTP/1.1\r\nX-Original-URL: /\r\n{rest}"));
     assert_eq!(renamed.verdict, "path_unknown");
 }
+
+#[test]
+fn a_listed_user_is_held_to_its_own_rules() {
+    let digest = |key: &str| format!("{:x}", crate::policy::access::KeyDigest::of(key.as_bytes()));
+    let request = format!("{HEAD}Content-Length: 15\r\n\r\ncustomer_id=191");
+    for (name, key, network, verdict) in [
+        ("ada", "hidden", "192.0.2.0/24", "forward"),
+        ("ada", "another", "192.0.2.0/24", "credential_unknown"),
+        ("ada", "hidden", "198.51.100.0/24", "user_network"),
+        ("bob", "another", "198.51.100.0/24", "forward"),
+    ] {
+        let key = digest(key);
+        let users = format!(
+            "users = [{{ name = \"{name}\", key_sha256 = [\"{key}\"], networks = [\"{network}\"] }}]"
+        );
+        assert_eq!(explain_by(&users, &request).verdict, verdict, "{users}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Who may call: the credentials' own rules, by user.
 
-use std::{collections::HashMap, fmt, net::IpAddr};
+use std::{fmt, net::IpAddr};
 
 use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
@@ -53,18 +53,17 @@ impl fmt::Debug for KeyDigest {
 }
 
 /// What a listed user must show.
-#[derive(Debug, Clone, Default)]
-pub struct Listed {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserRules {
     /// One key, or two during a rotation; none: any key passes on to n4n.
     pub keys: Option<[KeyDigest; 2]>,
     /// From where the user may call; none: from anywhere.
     pub networks: Option<Vec<IpNet>>,
 }
 
-/// Who may call.
+/// How users are told apart from those who only name themselves so.
 #[derive(Debug, Clone)]
 pub struct Access {
-    users: HashMap<Box<str>, Listed>,
     refuses_unlisted: bool,
     /// Compared with the keys of users who are not listed, so that they take as long to refuse.
     decoy: [KeyDigest; 2],
@@ -73,20 +72,24 @@ pub struct Access {
 }
 
 impl Access {
-    /// The rules for the listed users, and for all others.
-    pub fn new(users: HashMap<Box<str>, Listed>, refuses_unlisted: bool) -> Self {
-        let digests = refuses_unlisted || users.values().any(|listed| listed.keys.is_some());
-        Self { users, refuses_unlisted, decoy: [KeyDigest([0; 32]); 2], digests }
+    /// With these rules for the users that are listed.
+    pub fn new<'a>(listed: impl IntoIterator<Item = &'a UserRules>, refuses_unlisted: bool) -> Self {
+        let digests = refuses_unlisted || listed.into_iter().any(|rules| rules.keys.is_some());
+        Self { refuses_unlisted, decoy: [KeyDigest([0; 32]); 2], digests }
     }
 
-    /// Judges a call's credentials; tells whether the user is listed.
+    /// Judges a call's credentials; `listed` has the rules of the user that they name, if it is listed.
     ///
     /// # Errors
     /// `credential_unknown` or `user_network`.
-    pub fn judge(&self, credentials: &Credentials, client: IpAddr) -> Result<bool, Reason> {
-        let listed = self.users.get(credentials.username.as_str());
-        let expected = listed.and_then(|listed| listed.keys);
-        let matches = self.digests && matches(&credentials.key, expected.as_ref().unwrap_or(&self.decoy));
+    pub fn judge(
+        &self,
+        credentials: &Credentials,
+        listed: Option<&UserRules>,
+        client: IpAddr,
+    ) -> Result<(), Reason> {
+        let expected = listed.and_then(|rules| rules.keys.as_ref());
+        let matches = self.digests && matches(&credentials.key, expected.unwrap_or(&self.decoy));
         let known = match (listed, expected) {
             (Some(_), Some(_)) => matches,
             (Some(_), None) => true,
@@ -95,9 +98,9 @@ impl Access {
         if !known {
             return Err(Reason::CredentialUnknown);
         }
-        match listed.and_then(|listed| listed.networks.as_ref()) {
+        match listed.and_then(|rules| rules.networks.as_ref()) {
             Some(networks) if !is_in(networks, client) => Err(Reason::UserNetwork),
-            _ => Ok(listed.is_some()),
+            Some(_) | None => Ok(()),
         }
     }
 }
@@ -115,6 +118,8 @@ pub fn is_in(networks: &[IpNet], address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
     use crate::wire::RequestHead;
 
@@ -132,29 +137,28 @@ mod tests {
     #[test]
     fn users_are_known_by_key_and_network() {
         let networks = Some(vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
-        let users = || {
-            HashMap::from([
-                ("keyed".into(), Listed { keys: keys("old", "new"), networks: None }),
-                ("placed".into(), Listed { keys: None, networks: networks.clone() }),
-                ("both".into(), Listed { keys: keys("k", "k"), networks: networks.clone() }),
-            ])
-        };
-        let (open, closed) = (Access::new(users(), false), Access::new(users(), true));
+        let users = HashMap::from([
+            ("keyed", UserRules { keys: keys("old", "new"), networks: None }),
+            ("placed", UserRules { keys: None, networks: networks.clone() }),
+            ("both", UserRules { keys: keys("k", "k"), networks }),
+        ]);
+        let [open, closed] =
+            [false, true].map(|refuses_unlisted| Access::new(users.values(), refuses_unlisted));
         for (name, key, client, in_open, in_closed) in [
-            ("keyed", "old", "203.0.113.1", Ok(true), Ok(true)),
-            ("keyed", "new", "203.0.113.1", Ok(true), Ok(true)),
+            ("keyed", "old", "203.0.113.1", Ok(()), Ok(())),
+            ("keyed", "new", "203.0.113.1", Ok(()), Ok(())),
             ("keyed", "other", "203.0.113.1", Err("credential_unknown"), Err("credential_unknown")),
-            ("placed", "any", "192.0.2.9", Ok(true), Ok(true)),
-            ("placed", "any", "::ffff:192.0.2.9", Ok(true), Ok(true)),
-            ("placed", "any", "2001:db8::9", Ok(true), Ok(true)),
+            ("placed", "any", "192.0.2.9", Ok(()), Ok(())),
+            ("placed", "any", "::ffff:192.0.2.9", Ok(()), Ok(())),
+            ("placed", "any", "2001:db8::9", Ok(()), Ok(())),
             ("placed", "any", "203.0.113.1", Err("user_network"), Err("user_network")),
             ("both", "x", "203.0.113.1", Err("credential_unknown"), Err("credential_unknown")),
             ("both", "k", "203.0.113.1", Err("user_network"), Err("user_network")),
-            ("nobody", "k", "192.0.2.9", Ok(false), Err("credential_unknown")),
-            ("Keyed", "old", "192.0.2.9", Ok(false), Err("credential_unknown")),
+            ("nobody", "k", "192.0.2.9", Ok(()), Err("credential_unknown")),
+            ("Keyed", "old", "192.0.2.9", Ok(()), Err("credential_unknown")),
         ] {
             for (access, want) in [(&open, in_open), (&closed, in_closed)] {
-                let verdict = access.judge(&credentials(name, key), client.parse().unwrap());
+                let verdict = access.judge(&credentials(name, key), users.get(name), client.parse().unwrap());
                 assert_eq!(verdict.map_err(Reason::code), want, "{name} {key} {client}");
             }
         }

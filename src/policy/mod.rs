@@ -1,8 +1,8 @@
 //! What may pass, in which order it is judged, and why not: no I/O, no clock, no state.
 //!
 //! A request whose framing is beyond doubt ([`wire`](crate::wire)) is judged in steps, because what the later ones need
-//! costs more to have: [`Policy::judge_client`], [`Policy::route`], [`Policy::judge_head`], [`Policy::judge_caller`]
-//! and, once the body is there, [`Policy::judge_body`]; [`order`] is what calls them one after the other. What has
+//! costs more to have: [`Policy::judge_client`], [`Policy::route`], [`Policy::judge_head`], [`Policy::judge_user`],
+//! [`Policy::judge_declaration`] and, once the body is there, [`Policy::judge_body`]; [`order`] is what calls them one after the other. What has
 //! state, quotas and room, is asked by its caller.
 
 pub mod access;
@@ -22,7 +22,7 @@ use crate::{
     operation::{Operation, UNLOCK},
     reason::Reason,
 };
-pub use access::Access;
+pub use access::{Access, UserRules};
 pub use body::{Lookup, LookupKey};
 pub use client::Clients;
 pub use credential::{ApiKey, ApiUsername, Credentials};
@@ -100,20 +100,11 @@ impl Route {
     }
 }
 
-/// Who makes a call whose head broke no rule.
-#[derive(Debug, Clone)]
-pub struct Caller {
-    /// What n4n will be shown.
-    pub credentials: Credentials,
-    /// Whether the user is listed, and its key, where one is configured, was the right one.
-    pub is_listed: bool,
-}
-
 /// A call that broke no rule.
 #[derive(Debug)]
 pub struct Call {
-    /// Who calls.
-    pub caller: Caller,
+    /// What n4n will be shown.
+    pub credentials: Credentials,
     /// Which customer is to be unlocked.
     pub lookup: Lookup,
     /// The one body n4n may read.
@@ -160,33 +151,39 @@ impl Policy {
         Credentials::of(head.fields, self.legacy_credentials)
     }
 
-    /// Judges who makes the call, and whether its body is worth reading.
+    /// Judges who makes the call; `listed` has the rules of the user that its credentials name, if it is listed.
     ///
     /// # Errors
-    /// The first broken rule from `credential_unknown` to `body_too_large`.
-    pub fn judge_caller(
+    /// `credential_unknown` or `user_network`.
+    pub fn judge_user(
         &self,
-        credentials: Credentials,
-        head: &Head<'_>,
+        credentials: &Credentials,
+        listed: Option<&UserRules>,
         client: IpAddr,
-    ) -> Result<Caller, Reason> {
-        let is_listed = self.access.judge(&credentials, client)?;
+    ) -> Result<(), Reason> {
+        self.access.judge(credentials, listed, client)
+    }
+
+    /// Judges whether the body that the head of a call declares is worth reading.
+    ///
+    /// # Errors
+    /// `media_type_unsupported` or `body_too_large`.
+    pub fn judge_declaration(&self, head: &Head<'_>) -> Result<(), Reason> {
         head.declaring_a_plain_form()?;
-        head.with_length_up_to(self.max_body)?;
-        Ok(Caller { credentials, is_listed })
+        head.with_length_up_to(self.max_body)
     }
 
     /// Judges the body of a call whose head has passed.
     ///
     /// # Errors
     /// The first broken rule from `body_too_large` to `lookup_invalid`.
-    pub fn judge_body(&self, caller: Caller, body: &[u8]) -> Result<Call, Reason> {
+    pub fn judge_body(&self, credentials: Credentials, body: &[u8]) -> Result<Call, Reason> {
         if body.len() > self.max_body {
             return Err(Reason::BodyTooLarge);
         }
         let lookup = Lookup::of(body, &self.value_pattern)?;
         let canonical_body = lookup.canonical_body();
-        Ok(Call { caller, lookup, canonical_body })
+        Ok(Call { credentials, lookup, canonical_body })
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use super::{Call, Caller, Credentials, Head, Lookup, Mode, Policy, Route, access, credential, head};
+use super::{Call, Credentials, Head, Lookup, Mode, Policy, Route, UserRules, access, credential, head};
 use crate::reason::Reason;
 
 /// The rules on who may connect.
@@ -40,6 +40,9 @@ pub trait Judged: Send {
     /// Takes note of what was found out.
     fn note(&mut self, found: Found<'_>);
 
+    /// Finds the listed user of that name; gives the user's rules.
+    fn find_user(&mut self, name: &str) -> Option<&UserRules>;
+
     /// Takes a call from the quota of its client's address.
     ///
     /// # Errors
@@ -62,8 +65,8 @@ pub enum Found<'a> {
     Route(Route),
     /// Its credentials, well-formed.
     Credentials(&'a Credentials),
-    /// Who calls.
-    Caller(&'a Caller),
+    /// That whoever calls is the user that the credentials name.
+    User,
     /// By what a customer is looked up.
     Lookup(&'a Lookup),
     /// The rule it breaks and that observe mode lets pass.
@@ -142,13 +145,15 @@ impl Policy {
         let credentials = self.judge_head(&request.head())?;
         request.note(Found::Credentials(&credentials));
         request.judges(access::RULES);
+        let listed = request.find_user(credentials.username.as_str());
+        self.judge_user(&credentials, listed, client)?;
+        request.note(Found::User);
         request.judges(DECLARATION);
-        let caller = self.judge_caller(credentials, &request.head(), client)?;
-        request.note(Found::Caller(&caller));
+        self.judge_declaration(&request.head())?;
         request.judges(ARRIVAL);
         let body = request.body().await?;
         request.judges(Lookup::RULES);
-        let call = self.judge_body(caller, &body)?;
+        let call = self.judge_body(credentials, &body)?;
         request.note(Found::Lookup(&call.lookup));
         Ok(call)
     }

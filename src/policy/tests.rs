@@ -1,5 +1,3 @@
-use std::collections::HashMap;
-
 use super::*;
 use crate::wire::{
     Fields,
@@ -12,7 +10,7 @@ fn policy() -> Policy {
     Policy {
         mode: Mode::Enforce,
         clients: Clients { networks: vec!["0.0.0.0/0".parse().unwrap()], trusted_proxies: Vec::new() },
-        access: Access::new(HashMap::new(), false),
+        access: Access::new([], false),
         other_paths: OtherPaths::Reject,
         max_body: 64,
         value_pattern: Regex::new(r"\A(?:[0-9A-Za-z_.:-]{1,64})\z").unwrap(),
@@ -71,6 +69,10 @@ impl order::Judged for OnPaper<'_> {
     }
 
     fn note(&mut self, _: order::Found<'_>) {}
+
+    fn find_user(&mut self, _: &str) -> Option<&UserRules> {
+        None
+    }
 
     fn spend_client(&mut self) -> Result<(), Reason> {
         Ok(())
@@ -229,12 +231,8 @@ fn other_paths_pass_only_where_they_may_and_cannot_be_mistaken() {
     assert_eq!(judge(&policy(), "GET", "/other", "").map(|_| ()), Err("path_unknown"));
 }
 
-fn caller() -> Caller {
-    Caller { credentials: credentials(CREDENTIALS), is_listed: false }
-}
-
 fn judge_body(body: &[u8]) -> Result<String, &'static str> {
-    let judged = policy().judge_body(caller(), body);
+    let judged = policy().judge_body(credentials(CREDENTIALS), body);
     if let Err(broken) = &judged {
         assert!(Lookup::RULES.contains(broken) || *broken == Reason::BodyTooLarge, "{broken:?}");
     }
@@ -304,7 +302,10 @@ fn the_first_broken_rule_of_the_body_names_the_answer() {
 fn a_thousand_junk_parameters_hide_nothing() {
     let roomy = Policy { max_body: 65536, ..policy() };
     let body = "a&".repeat(1000) + "customer_id=1";
-    assert_eq!(roomy.judge_body(caller(), body.as_bytes()).unwrap_err(), Reason::ParameterUnknown);
+    assert_eq!(
+        roomy.judge_body(credentials(CREDENTIALS), body.as_bytes()).unwrap_err(),
+        Reason::ParameterUnknown
+    );
 }
 
 #[test]

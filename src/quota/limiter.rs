@@ -4,7 +4,7 @@ use std::{
     cell::Cell as Observed,
     hash::{Hash, Hasher},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use governor::{RateLimiter, clock::Clock, middleware::NoOpMiddleware, nanos::Nanos, state::StateStore};
@@ -18,7 +18,7 @@ use super::{Balance, Exhausted, Quota};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Inquiry<K> {
     pub(super) key: K,
-    /// The time of the question, in nanoseconds since the limiter's start.
+    /// The time of the question, in nanoseconds since the limiter's epoch.
     pub(super) now: u64,
     /// When the account is whole again, on the same scale.
     pub(super) whole_at: Observed<u64>,
@@ -69,6 +69,8 @@ type Governor<S> = RateLimiter<Inquiry<<S as Store>::Account>, Shared<S>, Asked,
 #[derive(Debug)]
 pub(super) struct Limiter<S: Store> {
     quota: Quota,
+    /// Times are counted from here.
+    epoch: Instant,
     store: Arc<S>,
     governor: Governor<S>,
 }
@@ -80,7 +82,7 @@ pub(super) trait Store: StateStore<Key = Inquiry<Self::Account>> {
 }
 
 impl<S: Store> Limiter<S> {
-    pub(super) fn new(quota: Quota, store: S) -> Self {
+    pub(super) fn new(quota: Quota, store: S, epoch: Instant) -> Self {
         let gcra = governor::Quota::with_period(quota.interval())
             .expect("an interval is at least a nanosecond")
             .allow_burst(quota.burst);
@@ -88,11 +90,12 @@ impl<S: Store> Limiter<S> {
         // governor counts from the time at which it is made: from zero, as every caller does.
         NOW.set(Duration::ZERO);
         let governor = RateLimiter::new(gcra, Shared(store.clone()), Asked);
-        Self { quota, store, governor }
+        Self { quota, epoch, store, governor }
     }
 
-    /// Takes one call from an account, `now` since the ledger was opened.
-    pub(super) fn spend(&self, account: S::Account, now: Duration) -> Result<Balance, Exhausted> {
+    /// Takes one call from an account.
+    pub(super) fn spend(&self, account: S::Account, now: Instant) -> Result<Balance, Exhausted> {
+        let now = now.saturating_duration_since(self.epoch);
         NOW.set(now);
         let now = nanos(now);
         let inquiry = Inquiry { key: account, now, whole_at: Observed::new(now) };
@@ -112,12 +115,21 @@ impl<S: Store> Limiter<S> {
         self.quota
     }
 
+    pub(super) const fn epoch(&self) -> Instant {
+        self.epoch
+    }
+
     pub(super) fn accounts(&self) -> &S {
         &self.store
     }
+
+    /// A time as the accounts keep it: in nanoseconds since the epoch.
+    pub(super) fn nanos(&self, now: Instant) -> u64 {
+        nanos(now.saturating_duration_since(self.epoch))
+    }
 }
 
-/// A time since the ledger was opened, as accounts keep it.
-pub(super) fn nanos(now: Duration) -> u64 {
-    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+/// A duration in nanoseconds, as far as they can be counted.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -18,7 +18,7 @@ pub use fallback::WhenRedisFails;
 pub use line::{ANSWER_WITHIN, Line};
 pub use store::Store;
 
-use crate::quota::{Balance, Exhausted, Ledger, Spend};
+use crate::quota::{Account, Balance, Exhausted};
 
 /// When a call may come back that was refused because the accounts could not be asked.
 const COME_BACK: Duration = Duration::from_secs(1);
@@ -28,28 +28,29 @@ const COME_BACK: Duration = Duration::from_secs(1);
 pub struct Shared<'a> {
     /// The way to Redis.
     pub line: &'a Line,
-    /// Whose quota is which; and the accounts in this process, kept level with those in Redis.
-    pub ledger: &'a Ledger,
     /// What is done while Redis fails.
     pub when_redis_fails: WhenRedisFails,
 }
 
-impl Spend for Shared<'_> {
-    async fn spend(&self, username: &str) -> Result<Option<Balance>, Exhausted> {
-        let Some(quota) = self.ledger.quota_of(username) else {
-            return Ok(None);
-        };
+impl Shared<'_> {
+    /// Takes one call from a user's account; `account` is what this process has of it, kept level with Redis. `None`
+    /// where it is not counted.
+    ///
+    /// # Errors
+    /// [`Exhausted`] when the account has none left; then nothing is taken.
+    pub async fn spend(&self, username: &str, account: Account<'_>) -> Result<Option<Balance>, Exhausted> {
+        let quota = account.quota();
         if let Some(spent) = self.line.spend(username, quota).await {
             let balance = match &spent {
                 Ok(balance) => balance,
                 Err(exhausted) => &exhausted.balance,
             };
             // Counting in this process, should it come to that, goes on from here.
-            self.ledger.level(username, balance, Instant::now());
+            account.sync(balance, Instant::now());
             return spent.map(Some);
         }
         match self.when_redis_fails {
-            WhenRedisFails::Local => self.ledger.spend(username, Instant::now()),
+            WhenRedisFails::Local => account.spend(Instant::now()).map(Some),
             WhenRedisFails::Reject => Err(Exhausted {
                 balance: Balance { quota, remaining: 0, whole_in: quota.window() },
                 retry_after: COME_BACK,

@@ -17,9 +17,10 @@ use crate::{
     gateway::{Gateway, Live},
     outcome::{Beginning, Outcome, Record, RequestId, UnlockResult},
     policy::{Call, Credentials, Lookup, LookupKey},
-    quota::{Balance, Exhausted, InProcess, Spend},
+    quota::{Balance, Exhausted},
     quota_store::{Line, Shared},
     reason::Reason,
+    users::ListedUser,
     wire::RequestHead,
 };
 
@@ -55,8 +56,8 @@ pub struct Request {
     pub scheme: &'static str,
     /// Who calls, once that was read.
     pub credentials: Option<Credentials>,
-    /// Whether the user is listed, and showed the right key where one is configured.
-    pub is_listed: bool,
+    /// The listed user who calls, once the right key was shown, if one is configured; none: everyone else.
+    pub user: Option<Arc<ListedUser>>,
     /// By what the customer is looked up, once that was read.
     pub lookup: Option<LookupKey>,
     /// What the last quota said that was asked.
@@ -105,7 +106,7 @@ impl Request {
             client: arrival.client.ip().to_canonical(),
             scheme: arrival.scheme,
             credentials: None,
-            is_listed: false,
+            user: None,
             lookup: None,
             rate_limit: None,
             is_observed: false,
@@ -177,12 +178,19 @@ impl Request {
     /// # Errors
     /// `quota_exceeded`.
     pub async fn spend(&mut self, call: &Call, line: &Line) -> Result<(), Reason> {
-        let username = call.caller.credentials.username.as_str();
-        let ledger = &self.live.ledger;
+        let username = call.credentials.username.as_str();
+        let account = match &self.user {
+            Some(user) => user.account(),
+            None => self.live.ledger.account(username),
+        };
+        let Some(account) = account else {
+            return Ok(());
+        };
         let spent = match &self.live.settings.quota_store {
-            None => InProcess { ledger, now: Instant::now() }.spend(username).await,
+            None => account.spend(Instant::now()).map(Some),
             Some(store) => {
-                Shared { line, ledger, when_redis_fails: store.when_redis_fails }.spend(username).await
+                let when_redis_fails = store.when_redis_fails;
+                Shared { line, when_redis_fails }.spend(username, account).await
             }
         };
         match spent {
@@ -247,7 +255,7 @@ impl Request {
                 request_id: self.id,
                 client: Some(self.client),
                 user: self.credentials.as_ref().map(|credentials| credentials.username.as_str()),
-                is_listed: self.is_listed,
+                listed: self.user.as_ref().map(|user| &user.counters),
                 method: Some(self.head.method()),
                 path: Some(self.head.path()),
                 outcome,

@@ -205,7 +205,7 @@ fn record(
         request_id,
         client: Some(client.ip().to_canonical()),
         user: None,
-        is_listed: false,
+        listed: None,
         method: line.map(|(method, _)| method),
         path: line.map(|(_, target)| target::without_query(target)),
         outcome: Outcome::of(reason),

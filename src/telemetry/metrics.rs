@@ -12,7 +12,7 @@ use prometheus::{
 
 use crate::{
     config::HostPort,
-    outcome::{Outcome, Record, UnlockResult},
+    outcome::{Outcome, Record, UnlockResult, UserCounters},
     reason::Reason,
     telemetry::reading::{BUCKETS, Distribution, Reading},
     tls::{Expiring, HandshakeFailure},
@@ -32,9 +32,6 @@ pub static LOG_DROPPED: LazyLock<IntCounter> = LazyLock::new(|| {
         Maker::opts("log_dropped_total", "Lines of the operational log, on standard error, that were lost.");
     IntCounter::with_opts(opts).expect(DEFINITION)
 });
-
-/// One user's requests, by how they ended.
-pub type UserCounters = [IntCounter; Outcome::LABELS.len()];
 
 /// One counter for each class of status.
 type ByClass = [OnceLock<IntCounter>; STATUS_CLASSES.len()];
@@ -237,8 +234,8 @@ impl Metrics {
         self.config_last_reload_successful.get() == 1
     }
 
-    /// Counts a request that has ended; `user` are the counters of a listed user.
-    pub fn record(&self, record: &Record<'_>, user: Option<&UserCounters>) {
+    /// Counts a request that has ended.
+    pub fn record(&self, record: &Record<'_>) {
         let outcome = record.outcome;
         match outcome.reason() {
             None => self.forwarded[class_of(record.status)].inc(),
@@ -256,7 +253,7 @@ impl Metrics {
         if let Some(observed) = record.observed {
             self.observed[observed as usize].inc();
         }
-        user.unwrap_or(&self.other_users)[outcome.index()].inc();
+        record.listed.unwrap_or(&self.other_users)[outcome.index()].inc();
     }
 
     /// Counts a TLS handshake that failed.

@@ -47,7 +47,7 @@ impl Refusals {
         let user = record.user.map(beginning);
         let is_alike = |refusal: &Refusal| {
             (refusal.outcome, refusal.client, refusal.user.as_deref(), refusal.is_listed, refusal.peer)
-                == (record.outcome, record.client, user, record.is_listed, record.peer)
+                == (record.outcome, record.client, user, record.listed.is_some(), record.peer)
         };
         // Whoever panicked with the lock held has left a list that is still a list.
         let mut refusals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,7 +58,7 @@ impl Refusals {
                 time: record.time,
                 client: record.client,
                 user: user.map(Box::from),
-                is_listed: record.is_listed,
+                is_listed: record.listed.is_some(),
                 outcome: record.outcome,
                 peer: record.peer,
                 times: 1,
@@ -91,7 +91,7 @@ mod tests {
             request_id: RequestId::next(),
             client: Some([192, 0, 2, 1].into()),
             user: Some(user),
-            is_listed: false,
+            listed: None,
             method: None,
             path: None,
             outcome,

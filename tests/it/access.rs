@@ -41,6 +41,25 @@ fn a_listed_user_is_known_by_its_key_and_an_unlisted_one_where_that_is_wanted() 
 }
 
 #[test]
+fn what_is_refused_after_the_right_key_is_counted_under_its_users_name() {
+    let upstream = Upstream::start();
+    let gateway = with_listed_user(&upstream, "networks = [\"127.0.0.0/8\"]").start();
+    let mut wire = gateway.connect();
+    let listed = || Call::unlock().user("listed");
+    for (number, (call, code)) in [
+        (listed().set("Content-Type", "text/plain"), "media_type_unsupported"),
+        (listed().body("customer_id="), "lookup_invalid"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(wire.call(&call).code(), code);
+        let counted = "n4n_gateway_user_requests_total{user=\"listed\",outcome=\"rejected\"}";
+        gateway.wait_for_metric(counted, (number + 1) as f64);
+    }
+}
+
+#[test]
 fn an_unknown_user_and_a_wrong_key_are_answered_alike() {
     let upstream = Upstream::start();
     let gateway = with_listed_user(&upstream, "").set("access", "unlisted_users = \"reject\"").start();

@@ -1,6 +1,6 @@
 //! SIGHUP: another configuration is followed whole, or not at all.
 
-use crate::harness::{Call, Gateway, Upstream};
+use crate::harness::{API_KEY, Call, Gateway, Upstream, key_line, secret_key};
 
 #[test]
 fn a_sound_configuration_is_followed_and_quotas_go_on() {
@@ -18,6 +18,25 @@ fn a_sound_configuration_is_followed_and_quotas_go_on() {
     assert_eq!((passed("same"), passed("changed")), (0, 5));
     gateway.wait_for_metric("n4n_gateway_config_reloads_total{result=\"success\"}", 1.0);
     gateway.wait_for_metric("n4n_gateway_config_last_reload_successful", 1.0);
+}
+
+#[test]
+fn a_listed_user_with_another_key_goes_on_with_the_quota_and_the_counts_it_had() {
+    let upstream = Upstream::start();
+    let (old, new) = (API_KEY, &secret_key("new"));
+    let quota = "quota = { requests = 1, per = \"1h\", burst = 3 }";
+    let user = format!("[[users]]\nname = \"listed\"\n{}{quota}", key_line(old));
+    let gateway = Gateway::before(upstream.address()).append(&user).start();
+    let mut wire = gateway.connect();
+    let mut statuses = |key: &str| {
+        let call = Call::unlock().user("listed").set("api-key", key);
+        [(); 2].map(|()| wire.call(&call).status())
+    };
+    assert_eq!((statuses(new), statuses(old)), ([401, 401], [200, 200]));
+    gateway.reload(|text| text.replace(&key_line(old), &key_line(new)));
+    assert_eq!((statuses(old), statuses(new)), ([401, 401], [200, 429]));
+    gateway.wait_for_metric("n4n_gateway_user_requests_total{user=\"listed\",outcome=\"forwarded\"}", 3.0);
+    gateway.wait_for_metric("n4n_gateway_user_requests_total{user=\"listed\",outcome=\"rejected\"}", 1.0);
 }
 
 #[test]

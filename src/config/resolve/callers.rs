@@ -1,16 +1,13 @@
 //! `[clients]`, `[access]` and `[[users]]`.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{choice, quota::quota};
 use crate::{
     config::{User, fault::Faults, table::Table},
-    policy::{
-        self, Access,
-        access::{KeyDigest, Listed},
-    },
+    policy::{self, Access, UserRules, access::KeyDigest},
     quota::Quota,
 };
 
@@ -26,14 +23,10 @@ pub(super) fn clients(mut table: Table<'_>, faults: &mut Faults<'_>) -> (Vec<IpN
     (networks, quota)
 }
 
-pub(super) fn access(
-    mut table: Table<'_>,
-    listed: HashMap<Box<str>, Listed>,
-    faults: &mut Faults<'_>,
-) -> Access {
+pub(super) fn access(mut table: Table<'_>, users: &[User], faults: &mut Faults<'_>) -> Access {
     let refuses_unlisted =
         choice(&mut table, "unlisted_users", &[("forward", false), ("reject", true)], faults);
-    if refuses_unlisted && listed.is_empty() {
+    if refuses_unlisted && users.is_empty() {
         let mend = "list the users that may call, each under [[users]]";
         faults.add(
             table.span("unlisted_users"),
@@ -43,15 +36,12 @@ pub(super) fn access(
         );
     }
     table.close(faults);
-    Access::new(listed, refuses_unlisted)
+    Access::new(users.iter().map(|user| &user.rules), refuses_unlisted)
 }
 
-pub(super) fn users(
-    tables: Vec<Table<'_>>,
-    faults: &mut Faults<'_>,
-) -> (Vec<User>, HashMap<Box<str>, Listed>) {
+pub(super) fn users(tables: Vec<Table<'_>>, faults: &mut Faults<'_>) -> Vec<User> {
     let mut users: Vec<User> = Vec::new();
-    let mut listed = HashMap::new();
+    let mut names = HashSet::new();
     for mut table in tables {
         let name: Option<String> = table.required("name", faults);
         let quota = table.table("quota", faults).and_then(|table| quota(table, faults));
@@ -70,16 +60,16 @@ pub(super) fn users(
             if !policy::credential::is_well_formed(name.as_bytes()) || name.is_empty() {
                 let mend = "write 1 to 256 visible ASCII characters, without spaces";
                 faults.add(table.span("name"), table.place("name"), "can be no api-username", mend);
-            } else if listed.insert(name.clone().into(), Listed { keys, networks }).is_some() {
+            } else if !names.insert(name.clone()) {
                 let reason = format!("`{name}` is listed twice");
                 faults.add(table.span("name"), table.place("name"), reason, "list each user once");
             } else {
-                users.push(User { name, quota });
+                users.push(User { name, rules: UserRules { keys, networks }, quota });
             }
         }
         table.close(faults);
     }
-    (users, listed)
+    users
 }
 
 /// One key, or two during a rotation; a single one stands in both places.

@@ -37,8 +37,8 @@ pub(super) fn resolve(text: &str, folder: &Path, reading: Reading) -> Result<Set
     let mode =
         choice(&mut file, "mode", &[("enforce", Mode::Enforce), ("observe", Mode::Observe)], &mut faults);
     let (networks, client_quota) = callers::clients(clients_section, &mut faults);
-    let (users, listed) = callers::users(file.tables("users", &mut faults), &mut faults);
-    let access = callers::access(access_section, listed, &mut faults);
+    let users = callers::users(file.tables("users", &mut faults), &mut faults);
+    let access = callers::access(access_section, &users, &mut faults);
     let clients = Clients { networks, trusted_proxies };
     let (policy, deadlines, forward_headers) =
         policy::policy(policy_section, mode, clients, access, &mut faults);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use n4n_gateway::quota::{Ledger, Quota, Quotas, UnlistedQuota};
+use n4n_gateway::quota::{Account, Ledger, ListedAccount, Quota, Quotas, UnlistedQuota};
 
 const USERS: usize = 100_000;
 
@@ -23,13 +23,14 @@ fn quota(criterion: &mut Criterion) {
         clients: Some(per_second(1_000_000)),
     };
     let empty = Quota { per: Duration::from_secs(1 << 30), ..per_second(1) };
-    let listed = [("listed", None), ("spent", Some(empty))];
-    let ledger = Ledger::open(quotas, listed, None, start);
+    let [listed, spent] = [per_second(1_000_000), empty].map(|quota| ListedAccount::open(quota, start));
+    let ledger = Ledger::open(quotas, None, start);
+    let spend = |name: &str, now| ledger.account(name).expect("there is a quota").spend(now);
     let names: Vec<String> = (0..USERS).map(|number| format!("user-{number}")).collect();
     for name in &names {
-        ledger.spend(name, start).expect("a new account is full");
+        spend(name, start).expect("a new account is full");
     }
-    ledger.spend("spent", start).expect("there was one");
+    Account::from(&spent).spend(start).expect("there was one");
 
     let mut group = criterion.benchmark_group("quota");
     // The clock goes on with every call, so that accounts refill as they are used.
@@ -39,18 +40,18 @@ fn quota(criterion: &mut Criterion) {
         now
     };
     group.bench_function("listed user", |bencher| {
-        bencher.iter(|| ledger.spend(black_box("listed"), tick()).expect("refilled"));
+        bencher.iter(|| Account::from(black_box(&listed)).spend(tick()).expect("refilled"));
     });
     group.bench_function("one of 100,000 users", |bencher| {
         let mut turns = names.iter().cycle();
-        bencher.iter(|| ledger.spend(black_box(turns.next().expect("endless")), tick()).expect("refilled"));
+        bencher.iter(|| spend(black_box(turns.next().expect("endless")), tick()).expect("refilled"));
     });
     group.bench_function("client address", |bencher| {
         let client = [192, 0, 2, 1].into();
         bencher.iter(|| ledger.spend_client(black_box(client), tick()).expect("refilled"));
     });
     group.bench_function("empty account", |bencher| {
-        bencher.iter(|| ledger.spend(black_box("spent"), tick()).expect_err("spent"));
+        bencher.iter(|| Account::from(black_box(&spent)).spend(tick()).expect_err("spent"));
     });
     group.finish();
 }

@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 use n4n_gateway_fuzz::{
     expand, divisions,
     operation::UNLOCK,
-    policy::{Caller, Head, OtherPaths, Policy, Route},
+    policy::{Credentials, Head, OtherPaths, Policy, Route},
     policy_of,
     reason::Reason,
     wire::{
@@ -133,11 +133,12 @@ impl<'a> Fields<'a> {
             let Ok(client) = policy.judge_client(PEER, &head) else { continue };
             match policy.route(&head) {
                 Ok(Route::Unlock) => {
-                    let judged = policy
-                        .judge_head(&head)
-                        .and_then(|credentials| policy.judge_caller(credentials, &head, client));
-                    if let Ok(caller) = judged {
-                        self.make_an_unlock_call(read, &caller, policy);
+                    let judged = policy.judge_head(&head).and_then(|credentials| {
+                        policy.judge_user(&credentials, None, client)?;
+                        policy.judge_declaration(&head).map(|()| credentials)
+                    });
+                    if let Ok(credentials) = judged {
+                        self.make_an_unlock_call(read, &credentials, policy);
                     }
                 }
                 Ok(Route::Other) => self.leave_the_unlock_path_alone(read, policy),
@@ -146,7 +147,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn make_an_unlock_call(&self, read: &RequestHead, caller: &Caller, policy: &Policy) {
+    fn make_an_unlock_call(&self, read: &RequestHead, credentials: &Credentials, policy: &Policy) {
         assert_eq!(read.method(), UNLOCK.method.as_str());
         let before = read.target().strip_suffix(UNLOCK.path).expect("the exact path");
         let host = String::from_utf8_lossy(self.named("host")[0]);
@@ -160,8 +161,8 @@ impl<'a> Fields<'a> {
         for name in METHOD_OVERRIDES {
             assert_eq!(self.folded(name), [&b""[..]; 0]);
         }
-        assert_eq!(self.folded("API_KEY"), [caller.credentials.key.as_bytes()]);
-        assert_eq!(self.folded("API_USERNAME"), [caller.credentials.username.as_str().as_bytes()]);
+        assert_eq!(self.folded("API_KEY"), [credentials.key.as_bytes()]);
+        assert_eq!(self.folded("API_USERNAME"), [credentials.username.as_str().as_bytes()]);
         assert_eq!(self.named("content-type").len(), 1);
         if let BodyFraming::Length(length) = read.body {
             assert!(length <= policy.max_body as u64);

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use n4n_gateway::quota::{Balance, Exhausted, InProcess, Ledger, Quota, Quotas, Spend, UnlistedQuota};
+use n4n_gateway::quota::{Account, Balance, Exhausted, Ledger, ListedAccount, Quota, Quotas, UnlistedQuota};
 use n4n_gateway::quota_store::WhenRedisFails;
 use n4n_gateway::quota_store::{Address, Line, Shared, Store};
 use prometheus::IntCounter;
@@ -19,15 +19,40 @@ fn quota(requests: u32, per: Duration, burst: u32) -> Quota {
     Quota { requests: NonZeroU32::new(requests).unwrap(), per, burst: NonZeroU32::new(burst).unwrap() }
 }
 
-/// A ledger, opened at that time, with this quota for everyone but those listed.
-fn ledger(users: Option<Quota>, listed: &[(&str, Option<Quota>)], now: Instant) -> Ledger {
-    let users = users.map(|quota| UnlistedQuota { quota, max_users: 1000 });
-    Ledger::open(Quotas { users, clients: None }, listed.iter().copied(), None, now)
+/// The accounts of users, one of whom is listed with a quota of its own.
+struct Accounts {
+    ledger: Ledger,
+    own: Option<ListedAccount>,
+}
+
+/// The name of the user that is listed, where one is.
+const LISTED: &str = "own";
+
+impl Accounts {
+    /// Opened at that time, with one quota for all and one for the listed user.
+    fn open(quota: Quota, own: Option<Quota>, now: Instant) -> Self {
+        let users = Some(UnlistedQuota { quota, max_users: 1000 });
+        let ledger = Ledger::open(Quotas { users, clients: None }, None, now);
+        Self { ledger, own: own.map(|quota| ListedAccount::open(quota, now)) }
+    }
+
+    /// One user's account.
+    fn of(&self, user: &str) -> Account<'_> {
+        match &self.own {
+            Some(own) if user == LISTED => own.into(),
+            Some(_) | None => self.ledger.account(user).expect("there is a quota for all"),
+        }
+    }
+}
+
+/// Accounts opened at that time, with this quota for all.
+fn accounts(quota: Quota, now: Instant) -> Accounts {
+    Accounts::open(quota, None, now)
 }
 
 /// Accounts under test, with the clock they go by.
 trait Subject {
-    async fn spend(&self, ledger: &Ledger, user: &str) -> Result<Option<Balance>, Exhausted>;
+    async fn spend(&self, accounts: &Accounts, user: &str) -> Result<Balance, Exhausted>;
 
     /// Lets that time pass.
     async fn wait(&self, time: Duration);
@@ -39,8 +64,8 @@ trait Subject {
 struct Here(Cell<Instant>);
 
 impl Subject for Here {
-    async fn spend(&self, ledger: &Ledger, user: &str) -> Result<Option<Balance>, Exhausted> {
-        InProcess { ledger, now: self.now() }.spend(user).await
+    async fn spend(&self, accounts: &Accounts, user: &str) -> Result<Balance, Exhausted> {
+        accounts.of(user).spend(self.now())
     }
 
     async fn wait(&self, time: Duration) {
@@ -75,10 +100,11 @@ impl There {
 }
 
 impl Subject for There {
-    async fn spend(&self, ledger: &Ledger, user: &str) -> Result<Option<Balance>, Exhausted> {
+    async fn spend(&self, accounts: &Accounts, user: &str) -> Result<Balance, Exhausted> {
         // Were Redis not to answer, that would be seen.
         let when_redis_fails = WhenRedisFails::Forward;
-        Shared { line: &self.line, ledger, when_redis_fails }.spend(user).await
+        let shared = Shared { line: &self.line, when_redis_fails };
+        shared.spend(user, accounts.of(user)).await.map(|balance| balance.expect("a balance"))
     }
 
     async fn wait(&self, time: Duration) {
@@ -90,15 +116,10 @@ impl Subject for There {
     }
 }
 
-/// Spends, for a user who must have a quota.
-async fn spend(subject: &impl Subject, ledger: &Ledger, user: &str) -> Result<Balance, Exhausted> {
-    subject.spend(ledger, user).await.map(|balance| balance.expect("a balance"))
-}
-
-async fn passed(subject: &impl Subject, ledger: &Ledger, user: &str, calls: u32) -> u32 {
+async fn passed(subject: &impl Subject, accounts: &Accounts, user: &str, calls: u32) -> u32 {
     let mut passed = 0;
     for _ in 0..calls {
-        passed += u32::from(subject.spend(ledger, user).await.is_ok());
+        passed += u32::from(subject.spend(accounts, user).await.is_ok());
     }
     passed
 }
@@ -113,24 +134,24 @@ async fn holds_to_the_rules(subject: impl Subject) {
 }
 
 async fn a_burst_passes_and_its_balance_is_told(subject: &impl Subject) {
-    let ledger = ledger(Some(quota(1, HOUR, 20)), &[], subject.now());
+    let accounts = accounts(quota(1, HOUR, 20), subject.now());
     let start = subject.now();
     for spent in 1..=20 {
-        let balance = spend(subject, &ledger, "burst").await.unwrap();
+        let balance = subject.spend(&accounts, "burst").await.unwrap();
         let elapsed = subject.now() - start;
         assert_eq!(balance.remaining, 20 - spent);
         let whole_in = HOUR * spent;
         assert!((whole_in.saturating_sub(elapsed)..=whole_in).contains(&balance.whole_in), "{balance:?}");
     }
-    assert_eq!(passed(subject, &ledger, "burst", 80).await, 0);
+    assert_eq!(passed(subject, &accounts, "burst", 80).await, 0);
 }
 
 async fn a_refusal_spends_nothing_and_tells_when_to_come_back(subject: &impl Subject) {
-    let ledger = ledger(Some(quota(1, HOUR, 2)), &[], subject.now());
+    let accounts = accounts(quota(1, HOUR, 2), subject.now());
     let start = subject.now();
-    assert_eq!(passed(subject, &ledger, "refused", 2).await, 2);
+    assert_eq!(passed(subject, &accounts, "refused", 2).await, 2);
     for _ in 0..100 {
-        let exhausted = spend(subject, &ledger, "refused").await.unwrap_err();
+        let exhausted = subject.spend(&accounts, "refused").await.unwrap_err();
         let elapsed = subject.now() - start;
         assert_eq!(exhausted.balance.remaining, 0);
         assert_eq!(exhausted.balance.whole_in, exhausted.retry_after + HOUR);
@@ -140,12 +161,12 @@ async fn a_refusal_spends_nothing_and_tells_when_to_come_back(subject: &impl Sub
 
 async fn time_gives_back_one_call_an_interval(subject: &impl Subject) {
     let interval = Duration::from_millis(400);
-    let ledger = ledger(Some(quota(5, interval * 5, 3)), &[], subject.now());
+    let accounts = accounts(quota(5, interval * 5, 3), subject.now());
     let start = subject.now();
     // What time has given back since then, on top of the burst.
     let given_back = || u32::try_from((subject.now() - start).as_millis() / interval.as_millis()).unwrap();
-    let mut spent = passed(subject, &ledger, "waits", 3).await;
-    let retry_after = spend(subject, &ledger, "waits").await.map_or_else(
+    let mut spent = passed(subject, &accounts, "waits", 3).await;
+    let retry_after = subject.spend(&accounts, "waits").await.map_or_else(
         |refused| refused.retry_after,
         |_| {
             spent += 1;
@@ -154,29 +175,21 @@ async fn time_gives_back_one_call_an_interval(subject: &impl Subject) {
     );
     assert!(retry_after <= interval, "{retry_after:?}");
     subject.wait(retry_after).await;
-    spent += passed(subject, &ledger, "waits", 2).await;
+    spent += passed(subject, &accounts, "waits", 2).await;
     assert!((4..=3 + given_back()).contains(&spent), "one more passes, and one only: {spent}");
     subject.wait(interval * 4).await;
     let whole_since = given_back();
-    let passed = passed(subject, &ledger, "waits", 5).await;
+    let passed = passed(subject, &accounts, "waits", 5).await;
     assert!((3..=3 + given_back() - whole_since + 1).contains(&passed), "never more than a burst: {passed}");
 }
 
 async fn each_user_has_an_account(subject: &impl Subject) {
-    let own = Some(quota(1, HOUR, 30));
-    let ledger = ledger(Some(quota(1, HOUR, 20)), &[("own", own), ("listed", None)], subject.now());
+    let accounts = Accounts::open(quota(1, HOUR, 20), Some(quota(1, HOUR, 30)), subject.now());
     let long = "x".repeat(255);
-    let names = [format!("{long}a"), format!("{long}b"), "ada".into(), "ADA".into(), "listed".into()];
-    for name in &names {
-        assert_eq!(passed(subject, &ledger, name, 25).await, 20, "{name}");
+    for name in [format!("{long}a"), format!("{long}b"), "ada".into(), "ADA".into()] {
+        assert_eq!(passed(subject, &accounts, &name, 25).await, 20, "{name}");
     }
-    assert_eq!(passed(subject, &ledger, "own", 40).await, 30);
-
-    let ledger = self::ledger(None, &[("free", None), ("bound", own)], subject.now());
-    for name in ["free", "anyone"] {
-        assert_eq!(subject.spend(&ledger, name).await, Ok(None), "{name}");
-    }
-    assert_eq!(spend(subject, &ledger, "bound").await.unwrap().remaining, 29);
+    assert_eq!(passed(subject, &accounts, LISTED, 40).await, 30);
 }
 
 async fn odd_numbers_are_exact(subject: &impl Subject) {
@@ -191,8 +204,8 @@ async fn odd_numbers_are_exact(subject: &impl Subject) {
     .into_iter()
     .enumerate()
     {
-        let ledger = ledger(Some(quota), &[], subject.now());
-        let balance = spend(subject, &ledger, &format!("odd-{index}")).await.unwrap();
+        let accounts = accounts(quota, subject.now());
+        let balance = subject.spend(&accounts, &format!("odd-{index}")).await.unwrap();
         // Beyond a quarter of a year Lua's numbers are exact to 64 nanoseconds.
         let difference = balance.whole_in.abs_diff(quota.interval());
         assert!(difference <= Duration::from_nanos(64), "{quota:?}: {balance:?}");
@@ -217,9 +230,9 @@ async fn accounts_in_redis_hold_to_the_rules() {
 async fn other_numbers_apply_to_the_account_that_is_there() {
     let there = There::connected().await;
     let (slow, quick) = (quota(1, HOUR, 20), quota(1, Duration::from_millis(100), 5));
-    let slow = ledger(Some(slow), &[], there.now());
+    let slow = accounts(slow, there.now());
     assert_eq!(passed(&there, &slow, "ada", 25).await, 20);
-    let exhausted = spend(&there, &ledger(Some(quick), &[], there.now()), "ada").await.unwrap_err();
+    let exhausted = there.spend(&accounts(quick, there.now()), "ada").await.unwrap_err();
     // What is spent for hours by the old numbers is spent for a window, no longer, by the new ones.
     assert_eq!(exhausted.balance.whole_in, quick.window());
 }
@@ -227,10 +240,10 @@ async fn other_numbers_apply_to_the_account_that_is_there() {
 #[tokio::test]
 async fn a_script_that_redis_has_forgotten_is_loaded_again_unnoticed() {
     let there = There::connected().await;
-    let ledger = ledger(Some(quota(1, HOUR, 20)), &[], there.now());
+    let accounts = accounts(quota(1, HOUR, 20), there.now());
     for left in (0..20).rev() {
         there.redis.ask::<()>("SCRIPT FLUSH");
-        assert_eq!(spend(&there, &ledger, "ada").await.unwrap().remaining, left);
+        assert_eq!(there.spend(&accounts, "ada").await.unwrap().remaining, left);
     }
     assert_eq!(there.errors.get(), 0);
 }
@@ -238,8 +251,8 @@ async fn a_script_that_redis_has_forgotten_is_loaded_again_unnoticed() {
 #[tokio::test]
 async fn keys_have_a_prefix_and_expire_when_the_burst_is_whole() {
     let there = There::connected().await;
-    let ledger = ledger(Some(quota(10, Duration::from_secs(10), 20)), &[], there.now());
-    assert_eq!(passed(&there, &ledger, "ada", 3).await, 3);
+    let accounts = accounts(quota(10, Duration::from_secs(10), 20), there.now());
+    assert_eq!(passed(&there, &accounts, "ada", 3).await, 3);
     there.wait(Duration::from_millis(10)).await; // The proof of the connection is gone by then.
     let keys: Vec<String> = there.redis.ask("KEYS *");
     // As `printf %s ada | sha256sum` has it.
@@ -286,14 +299,14 @@ fn at_the_same_times_both_say_the_same() {
         quota(13, HOUR * 24 * 70, 16),
     ];
     for (index, quota) in quotas.into_iter().enumerate() {
-        let ledger = ledger(Some(quota), &[], start);
+        let accounts = accounts(quota, start);
         let mut micros = 0;
         let (mut passed, mut refused) = (0, 0);
         for call in 0..1500 {
             // Mostly less than comes back meanwhile, now and then far more.
             let interval = u64::try_from(quota.interval().as_micros()).unwrap();
             micros += random(interval + 2) * if call % 100 == 99 { 50 } else { 1 };
-            let here = ledger.spend("ada", start + Duration::from_micros(micros)).map(Option::unwrap);
+            let here = accounts.of("ada").spend(start + Duration::from_micros(micros));
             let (passes, whole_in): (bool, u64) = script
                 .key(format!("key-{index}"))
                 .arg(u64::try_from(quota.interval().as_nanos()).unwrap())

@@ -52,8 +52,9 @@ fn admitted_by_one(rate: u32, samples: &[Sample]) -> usize {
     let users = Some(UnlistedQuota { quota, max_users: 1 });
     let mut times: Vec<Instant> = samples.iter().map(|sample| sample.answered).collect();
     times.sort_unstable();
-    let ledger = Ledger::open(Quotas { users, clients: None }, [], None, times[0]);
-    times.into_iter().filter(|&time| ledger.spend("ada", time).is_ok()).count()
+    let ledger = Ledger::open(Quotas { users, clients: None }, None, times[0]);
+    let account = ledger.account("ada").unwrap();
+    times.into_iter().filter(|&time| account.spend(time).is_ok()).count()
 }
 
 #[test]
