@@ -20,7 +20,7 @@ use crate::{
     downstream::{
         Client,
         http2::{Stream, request_head},
-        transport::{Lingering, Transport},
+        transport::{Lingering, MOST_DROPPED, Transport},
         write_budget::WriteBudget,
     },
     gateway::Phase,
@@ -44,9 +44,6 @@ const MAX_HEADER_LIST: u32 = MAX_HEAD as u32 + 4096;
 
 /// How many bytes of answers wait to be sent, for each stream.
 const MAX_SEND_BUFFER: usize = 64 * 1024;
-
-/// The most that is taken in of a request that was answered before it was whole.
-const MOST_DROPPED: usize = 256 * 1024;
 
 impl Service {
     /// Serves the streams of one connection until either side has enough of it.

@@ -9,7 +9,10 @@ use std::{
 };
 
 use pingora::protocols::Stream;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    task::unconstrained,
+};
 
 use crate::{
     alarm::Alarm,
@@ -71,8 +74,9 @@ impl Connection {
     /// Whether nothing has come that nobody asked for, its end included.
     pub fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
-        let mut into = ReadBuf::new(&mut byte);
-        Pin::new(&mut self.0).poll_read(&mut Context::from_waker(Waker::noop()), &mut into).is_pending()
+        let read = poll_fn(|cx| Pin::new(&mut self.0).poll_read(cx, &mut ReadBuf::new(&mut byte)));
+        // Within its budget of polls, a task that has used it up would be told that nothing has come.
+        pin!(unconstrained(read)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
     /// Sends a call, once, and waits for its answer.
