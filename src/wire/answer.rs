@@ -221,15 +221,7 @@ impl AnswerReader {
     /// was asked.
     pub fn new(is_to_head: bool, most: usize) -> Self {
         let chunks = ChunkScanner::default();
-        Self {
-            is_to_head,
-            most,
-            interim: 0,
-            head: None,
-            end: End::Empty,
-            chunks,
-            decoded: Vec::new(),
-        }
+        Self { is_to_head, most, interim: 0, head: None, end: End::Empty, chunks, decoded: Vec::new() }
     }
 
     /// Whether the head of the answer that counts is there.

@@ -141,11 +141,17 @@ fn cases() -> Vec<(&'static str, Reply, Want)> {
         ("a chunk that breaks off", last(&format!("{chunked}8\r\ntrue")), BROKEN),
         ("no last chunk", last(&format!("{chunked}4\r\ntrue\r\n")), BROKEN),
         ("no length and an end", last("HTTP/1.1 200 OK\r\n\r\ntrue"), Answer(200, "true")),
+        ("no length of nothing and an end", last("HTTP/1.1 200 OK\r\n\r\n"), Answer(200, "")),
         ("no length and no end", kept("HTTP/1.1 200 OK\r\n\r\ntrue"), LATE),
         (
             "a length for nothing",
             kept("HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\ntrue"),
             Answer(204, ""),
+        ),
+        (
+            "a length of what has not changed",
+            kept("HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\n"),
+            Answer(304, ""),
         ),
         // Nobody asked for the second, and nobody gets it.
         (
@@ -195,15 +201,16 @@ fn each_fault_is_told_and_counted_and_the_call_is_sent_once() {
             reply.lock().unwrap().take().unwrap_or_else(|| Reply::json("200 OK", "\"the next\""))
         });
         let gateway = start(&upstream);
-        let begun = Instant::now();
-        assert_comes(case, answer_to(&mut gateway.connect()), want);
+        let (begun, mut wire) = (Instant::now(), gateway.connect());
+        assert_comes(case, answer_to(&mut wire), want);
         assert!(begun.elapsed() < 20 * RESPONSE_TIMEOUT, "{case}: took {:?}", begun.elapsed());
         gateway.wait_for_metric(&format!("n4n_gateway_requests_total{{{}}}", want.counted()), 1.0);
         let result = if want == Answer(200, "true") { "unlocked" } else { "unreadable" };
         gateway.wait_for_metric(&format!("n4n_gateway_unlocks_total{{result=\"{result}\"}}"), 1.0);
         assert_eq!(upstream.requests().len(), 1, "{case}: the call was sent more than once");
 
-        let next = answer_to(&mut gateway.connect()).unwrap();
+        // By the same connection, whatever the upstream did.
+        let next = answer_to(&mut wire).unwrap();
         assert_eq!((next.status(), next.text()), (200, "\"the next\""), "{case}: the call after it");
         assert_eq!(upstream.requests().len(), 2, "{case}");
     }
