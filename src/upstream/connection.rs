@@ -162,3 +162,37 @@ impl Sending<'_> {
         Pin::new(stream).poll_flush(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue";
+
+    async fn exchange(connection: &mut Connection, bytes: &[u8]) -> Result<Answered, Unanswered> {
+        let second = Duration::from_secs(1);
+        let call = Outgoing { bytes, is_head: false, due: Instant::now() + second, body_within: second };
+        connection.exchange(call, &mut Alarm::default()).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_before_the_call_was_taken_whole_counts_and_the_connection_is_of_no_use_after_it() {
+        for (call, persists) in [(&[b'x'; 64][..], true), (&[b'x'; 65], false)] {
+            let (near, mut far) = duplex(64);
+            far.write_all(OK).await.unwrap();
+            let answered = exchange(&mut Connection::new(Box::new(near)), call).await.unwrap();
+            assert_eq!((answered.answer.body(), answered.answer.persists), (&b"true"[..], persists));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_before_the_connection_breaks_counts() {
+        let (near, mut far) = duplex(64);
+        far.write_all(OK).await.unwrap();
+        drop(far);
+        let answered = exchange(&mut Connection::new(Box::new(near)), b"a call").await.unwrap();
+        assert_eq!((answered.answer.head.status, answered.answer.persists), (200, false));
+    }
+}
