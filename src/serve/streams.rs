@@ -158,3 +158,23 @@ fn options() -> Builder {
         .max_send_buffer_size(MAX_SEND_BUFFER);
     options
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, R>(_: impl Fn(A) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    #[test]
+    fn what_waits_for_a_client_takes_little_room() {
+        type Parts = (http::Request<RecvStream>, SendResponse<Bytes>);
+        let stream = size(|(service, address, (request, respond)): (Service, SocketAddr, Parts)| {
+            service.serve_stream(address, request, respond, FAREWELL)
+        });
+        let connection =
+            size(|(service, transport): (Service, Transport)| service.serve(transport, ([0; 4], 0).into()));
+        assert!(stream < 8192 && connection < 8192, "a stream {stream}, a connection {connection} bytes");
+    }
+}

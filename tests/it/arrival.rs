@@ -15,8 +15,10 @@ use crate::harness::{
     refusing_address, secret_key, tool,
 };
 
-/// Calls of each kind, by each client.
-const CALLS: usize = 100;
+/// Calls of each kind, by each client. `N4N_ARRIVALS=1000` makes more of them.
+fn calls() -> usize {
+    std::env::var("N4N_ARRIVALS").map_or(100, |count| count.parse().unwrap())
+}
 
 /// Calls that one curl makes, the first of them by a new connection.
 const CALLS_EACH: usize = 4;
@@ -138,7 +140,7 @@ fn with_curl(secured: &Secured, case: &Case) -> BTreeMap<String, usize> {
     let next = AtomicUsize::new(0);
     let call = || {
         let mut came = Vec::new();
-        while next.fetch_add(1, Ordering::SeqCst) < CALLS / CALLS_EACH {
+        while next.fetch_add(CALLS_EACH, Ordering::SeqCst) < calls() {
             let mut curl = tool("curl", "install curl");
             curl.args([
                 "--silent",
@@ -196,7 +198,7 @@ fn with_php(secured: &Secured, cases: &[Case]) -> Vec<BTreeMap<String, usize>> {
         .arg(package_root().join("tests/clients/answers.php"))
         .arg(format!("{NAME} {} 127.0.0.1", secured.gateway.https().port()))
         .arg(secured.authority.write(folder, "ca.pem"))
-        .args([file.as_path(), Path::new(&CALLS.to_string())])
+        .args([file.as_path(), Path::new(&calls().to_string())])
         .output()
         .unwrap();
     let (told, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
@@ -207,7 +209,7 @@ fn with_php(secured: &Secured, cases: &[Case]) -> Vec<BTreeMap<String, usize>> {
 }
 
 fn assert_all_arrive(client: &str, case: &Case, came: &BTreeMap<String, usize>) {
-    let want = BTreeMap::from([(format!("{} over 2", case.want), CALLS)]);
+    let want = BTreeMap::from([(format!("{} over 2", case.want), calls())]);
     assert_eq!(*came, want, "{client}: {}", case.name);
 }
 
@@ -299,7 +301,7 @@ fn the_answer_to_a_body_that_is_never_whole_arrives() {
     let secured = Secured::of(Gateway::before(upstream.address()).set("policy", "body_timeout = \"100ms\""));
     let (ca, port) =
         (secured.authority.write(secured.folder.path(), "ca.pem"), secured.gateway.https().port());
-    for _ in 0..CALLS / 10 {
+    for _ in 0..calls() / 10 {
         let mut clients: Vec<_> = (0..10)
             .map(|_| {
                 let mut curl = tool("curl", "install curl");

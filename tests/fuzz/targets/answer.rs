@@ -15,7 +15,7 @@ const MAX_PIECES: usize = 256;
 
 fuzz_target!(|input: &[u8]| {
     // The first byte says what was asked and whether the connection ends.
-    let Some((&kind, input)) = input.split_first() else { return };
+    let Some((&kind, input @ [_, ..])) = input.split_first() else { return };
     let (is_to_head, is_closed) = (kind & 1 != 0, kind & 2 != 0);
     let bytes = expand(input);
     let read = |pieces: &mut dyn Iterator<Item = &[u8]>| read(pieces, is_to_head, is_closed);
