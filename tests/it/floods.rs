@@ -83,12 +83,11 @@ fn cost(secured: &Secured, connections: usize, attack: impl Fn(u32) -> Vec<u8>) 
 fn forty_connections_of_what_costs_most_cost_at_most_32_mib() {
     let upstream = Upstream::start();
     let whole = |stream| [bomb(stream), frame(DATA, END_STREAM, stream, b"customer_id=191")].concat();
-    let attacks: [(&str, fn(u32) -> Vec<u8>); 3] = [
-        ("bodies that do not come", bomb),
+    for (case, attack) in [
+        ("bodies that do not come", bomb as fn(u32) -> Vec<u8>),
         ("answers that are not taken", whole),
         ("bodies that are not whole", stalled),
-    ];
-    for (case, attack) in attacks {
+    ] {
         let secured = start(&upstream, "[policy]\nbody_timeout = \"2s\"");
         let cost = cost(&secured, 40, attack);
         eprintln!("{case}: {} MiB", cost / MIB);
