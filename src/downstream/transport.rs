@@ -147,8 +147,9 @@ impl AsyncWrite for Transport {
     }
 }
 
-/// The most that is read and dropped after the last answer.
-const MOST_DROPPED: usize = 256 * 1024;
+/// The most that is read and dropped of what a client still sends after its answer, so that the answer is not lost to
+/// it: an upload of some megabytes that came here by mistake.
+pub const MOST_DROPPED: usize = 4 * 1024 * 1024;
 
 /// A transport whose end does not overtake what was sent last: once its write side is shut, what the client
 /// still sends is read and dropped. Closing at once would reset the connection, and a reset overtakes the

@@ -102,7 +102,8 @@ async fn connect(
         }
         let within = settings.connect_timeout.min(due.saturating_duration_since(now));
         let peer = connector::peer(address, settings, live.generation, within);
-        match upstream.connector.new_stream(&peer).await {
+        // In a box, so that every client's connection does not carry the room for it.
+        match Box::pin(upstream.connector.new_stream(&peer)).await {
             Ok(stream) => {
                 chosen.peer().connected();
                 return Ok((chosen, key, Connection::new(stream)));

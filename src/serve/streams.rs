@@ -20,7 +20,7 @@ use crate::{
     downstream::{
         Client,
         http2::{Stream, request_head},
-        transport::{Lingering, Transport},
+        transport::{Lingering, MOST_DROPPED, Transport},
         write_budget::WriteBudget,
     },
     gateway::Phase,
@@ -44,9 +44,6 @@ const MAX_HEADER_LIST: u32 = MAX_HEAD as u32 + 4096;
 
 /// How many bytes of answers wait to be sent, for each stream.
 const MAX_SEND_BUFFER: usize = 64 * 1024;
-
-/// The most that is taken in of a request that was answered before it was whole.
-const MOST_DROPPED: usize = 256 * 1024;
 
 impl Service {
     /// Serves the streams of one connection until either side has enough of it.
@@ -160,4 +157,24 @@ fn options() -> Builder {
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buffer_size(MAX_SEND_BUFFER);
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, R>(_: impl Fn(A) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    #[test]
+    fn what_waits_for_a_client_takes_little_room() {
+        type Parts = (http::Request<RecvStream>, SendResponse<Bytes>);
+        let stream = size(|(service, address, (request, respond)): (Service, SocketAddr, Parts)| {
+            service.serve_stream(address, request, respond, FAREWELL)
+        });
+        let connection =
+            size(|(service, transport): (Service, Transport)| service.serve(transport, ([0; 4], 0).into()));
+        assert!(stream < 8192 && connection < 8192, "a stream {stream}, a connection {connection} bytes");
+    }
 }

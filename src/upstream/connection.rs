@@ -9,7 +9,10 @@ use std::{
 };
 
 use pingora::protocols::Stream;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    task::unconstrained,
+};
 
 use crate::{
     alarm::Alarm,
@@ -71,8 +74,9 @@ impl Connection {
     /// Whether nothing has come that nobody asked for, its end included.
     pub fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
-        let mut into = ReadBuf::new(&mut byte);
-        Pin::new(&mut self.0).poll_read(&mut Context::from_waker(Waker::noop()), &mut into).is_pending()
+        let read = poll_fn(|cx| Pin::new(&mut self.0).poll_read(cx, &mut ReadBuf::new(&mut byte)));
+        // Within its budget of polls, a task that has used it up would be told that nothing has come.
+        pin!(unconstrained(read)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
     /// Sends a call, once, and waits for its answer.
@@ -156,5 +160,39 @@ impl Sending<'_> {
             }
         }
         Pin::new(stream).poll_flush(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue";
+
+    async fn exchange(connection: &mut Connection, bytes: &[u8]) -> Result<Answered, Unanswered> {
+        let second = Duration::from_secs(1);
+        let call = Outgoing { bytes, is_head: false, due: Instant::now() + second, body_within: second };
+        connection.exchange(call, &mut Alarm::default()).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_before_the_call_was_taken_whole_counts_and_the_connection_is_of_no_use_after_it() {
+        for (call, persists) in [(&[b'x'; 64][..], true), (&[b'x'; 65], false)] {
+            let (near, mut far) = duplex(64);
+            far.write_all(OK).await.unwrap();
+            let answered = exchange(&mut Connection::new(Box::new(near)), call).await.unwrap();
+            assert_eq!((answered.answer.body(), answered.answer.persists), (&b"true"[..], persists));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_before_the_connection_breaks_counts() {
+        let (near, mut far) = duplex(64);
+        far.write_all(OK).await.unwrap();
+        drop(far);
+        let answered = exchange(&mut Connection::new(Box::new(near)), b"a call").await.unwrap();
+        assert_eq!((answered.answer.head.status, answered.answer.persists), (200, false));
     }
 }

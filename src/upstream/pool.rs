@@ -126,6 +126,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn however_many_were_closed_all_are_found_at_once() {
+        let far = Far(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let (pool, now) = (Pool::default(), Instant::now());
+        for _ in 0..300 {
+            let (mut near, closed) = far.connect().await;
+            drop(closed);
+            while near.is_quiet() {
+                tokio::task::yield_now().await;
+            }
+            pool.put(key(None), near, now + Duration::from_secs(4), 1000);
+        }
+        // In a task, which may poll so often at a time before it is told that nothing has come.
+        let swept = tokio::spawn(async move {
+            pool.sweep(now, 1000);
+            pool.lock().len()
+        });
+        assert_eq!(swept.await.unwrap(), 0);
+    }
+
+    #[tokio::test]
     async fn no_more_are_kept_than_may_be() {
         let far = Far(TcpListener::bind("127.0.0.1:0").await.unwrap());
         let (pool, now) = (Pool::default(), Instant::now());

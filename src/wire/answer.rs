@@ -156,8 +156,14 @@ impl AnswerHead {
 
     /// Whether the connection can be used for another call once this answer is whole.
     pub fn persists(&self, bytes: &[u8]) -> bool {
-        let mut options = self.fields(bytes).all("connection").flat_map(super::fields::list);
-        if self.is_http_10 {
+        let fields = self.fields(bytes);
+        let mut options = fields.all("connection").flat_map(super::fields::list);
+        let declares_body =
+            fields.has("transfer-encoding") || fields.all("content-length").any(|length| length != b"0");
+        if self.status == 204 && declares_body {
+            // It may still send what 204 cannot have, and that would be read as the next answer.
+            false
+        } else if self.is_http_10 {
             options.any(|option| is_same(option, "keep-alive"))
         } else {
             !options.any(|option| is_same(option, "close"))
@@ -174,8 +180,6 @@ pub struct AnswerReader {
     head: Option<AnswerHead>,
     end: End,
     chunks: ChunkScanner,
-    /// How much of the bytes after the head the chunks have been followed through.
-    followed: usize,
     decoded: Vec<u8>,
 }
 
@@ -217,16 +221,7 @@ impl AnswerReader {
     /// was asked.
     pub fn new(is_to_head: bool, most: usize) -> Self {
         let chunks = ChunkScanner::default();
-        Self {
-            is_to_head,
-            most,
-            interim: 0,
-            head: None,
-            end: End::Empty,
-            chunks,
-            followed: 0,
-            decoded: Vec::new(),
-        }
+        Self { is_to_head, most, interim: 0, head: None, end: End::Empty, chunks, decoded: Vec::new() }
     }
 
     /// Whether the head of the answer that counts is there.
@@ -236,7 +231,7 @@ impl AnswerReader {
 
     /// Looks at all bytes that have come so far; gives the answer once it is whole.
     ///
-    /// Interim answers are taken out of `bytes`. `is_closed` tells that no more will come.
+    /// Interim answers and chunks are taken out of `bytes`. `is_closed` tells that no more will come.
     ///
     /// # Errors
     /// Why it cannot be passed on.
@@ -272,14 +267,13 @@ impl AnswerReader {
             }
             End::Chunked => {
                 let decoded = &mut self.decoded;
-                let taken = self
-                    .chunks
-                    .follow(&bytes[start + self.followed..], |data| decoded.extend_from_slice(data));
-                self.followed += taken.map_err(|_| BadAnswer::Chunks)?;
+                let taken = self.chunks.follow(&bytes[start..], |data| decoded.extend_from_slice(data));
+                // What frames the chunks can be many times as long as they are, and is not kept.
+                bytes.drain(start..start + taken.map_err(|_| BadAnswer::Chunks)?);
                 if self.decoded.len() > self.most {
                     return Err(BadAnswer::TooLong);
                 }
-                self.chunks.is_done().then_some(start + self.followed)
+                self.chunks.is_done().then_some(start)
             }
             End::Close if there > self.most => return Err(BadAnswer::TooLong),
             End::Close => is_closed.then_some(bytes.len()),

@@ -239,13 +239,31 @@ fn an_answer_is_whole_once_its_end_is_there() {
     assert_eq!(answer(&[&text("\r\ntrue")], false), Ok(None));
     let chunked = "Transfer-Encoding: chunked\r\n\r\n2\r\ntr\r\n2\r\n";
     assert_eq!(answer(&[&text(chunked), "ue\r\n0\r\n", "\r\n"], false), is(200, "true", true));
-    assert_eq!(answer(&["HTTP/1.1 204 No Content\r\nContent-Length: 9\r\n\r\n"], false), is(204, "", true));
+    assert_eq!(answer(&["HTTP/1.1 204 No Content\r\n\r\n"], false), is(204, "", true));
+    assert_eq!(answer(&["HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"], false), is(204, "", true));
+    assert_eq!(answer(&["HTTP/1.1 204 No Content\r\nContent-Length: 9\r\n\r\n"], false), is(204, "", false));
+    assert_eq!(answer(&["HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n"], false), is(304, "", true));
     assert_eq!(
         answer(&["HTTP/1.1 100 Continue\r\n\r\n", &text("Content-Length: 0\r\n\r\n")], false),
         is(200, "", true)
     );
     assert_eq!(answer(&["HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n1"], false), is(200, "1", false));
     assert_eq!(answer(&["HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"], false), is(200, "", true));
+}
+
+#[test]
+fn what_frames_the_chunks_of_an_answer_is_not_kept() {
+    let mut reader = AnswerReader::new(false, 64);
+    let mut bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    let chunk = format!("1;{}\r\na\r\n", "x".repeat(200));
+    for _ in 0..64 {
+        assert!(reader.advance(&mut bytes, false).unwrap().is_none());
+        bytes.extend_from_slice(chunk.as_bytes());
+        assert!(bytes.len() < 2 * chunk.len() + 100, "{} bytes are kept", bytes.len());
+    }
+    bytes.extend_from_slice(b"0\r\n\r\n");
+    let answer = reader.advance(&mut bytes, false).unwrap().unwrap();
+    assert_eq!((answer.body(), answer.persists), (&[b'a'; 64][..], true));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Request};
 
 use crate::harness::{
-    API_KEY, API_USERNAME, Gate, Http2, Http2Answer, NAME, Reply, Secured, Signal, Upstream, tool,
+    API_KEY, API_USERNAME, Gate, Gateway, Http2, Http2Answer, NAME, Reply, Secured, Signal, Upstream, tool,
 };
 
 const BODY: &[u8] = b"customer_id=191";
@@ -212,4 +212,52 @@ fn a_connection_without_a_live_stream_is_ended() {
     gate.open();
     assert_eq!(connection.answer(exchange).unwrap().body, "true");
     connection.wait_end().unwrap();
+}
+
+#[test]
+fn bodies_that_do_not_come_hold_up_nobody_on_their_connection() {
+    let upstream = Upstream::start();
+    for stalled in [4, 15] {
+        let secured = Secured::before(&upstream, "[policy]\nbody_timeout = \"1h\"");
+        let mut connection = secured.connect();
+        let held: Vec<_> = (0..stalled)
+            .map(|number| {
+                let mut exchange = connection.open(unlock(), false).unwrap();
+                // Some have not begun, and of others a byte is missing.
+                if number % 2 == 0 {
+                    exchange.body.send_data(BODY[..BODY.len() - 1].into(), false).unwrap();
+                }
+                exchange
+            })
+            .collect();
+        for _ in 0..20 {
+            assert_eq!(connection.call(unlock(), BODY, None).unwrap().body, "true", "beside {stalled}");
+        }
+        for (number, mut exchange) in held.into_iter().enumerate() {
+            let rest = if number % 2 == 0 { &BODY[BODY.len() - 1..] } else { BODY };
+            exchange.body.send_data(rest.into(), true).unwrap();
+            assert_eq!(connection.answer(exchange).unwrap().body, "true", "one of {stalled}");
+        }
+    }
+}
+
+#[test]
+fn what_an_upstream_spoils_is_told_on_its_stream_and_costs_no_other() {
+    for (spoilt, status, code) in [
+        (Reply::Last(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ntrue".to_vec()), 502, "upstream_broken"),
+        (Reply::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ntrue".to_vec()), 504, "upstream_timeout"),
+        (Reply::Drip(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue".to_vec()), 504, "upstream_timeout"),
+    ] {
+        let spoilt = std::sync::Mutex::new(Some(spoilt));
+        let upstream = Upstream::scripted(move |_| {
+            spoilt.lock().unwrap().take().unwrap_or_else(|| Reply::json("200 OK", "true"))
+        });
+        let timeout = "response_timeout = \"1s\"";
+        let secured = Secured::of(Gateway::before(upstream.address()).set("upstream", timeout));
+        let mut connection = secured.connect();
+        let answer = connection.call(unlock(), BODY, None).unwrap();
+        assert_eq!((answer.status, answer.code().as_str()), (status, code));
+        assert_eq!(connection.call(unlock(), BODY, None).unwrap().body, "true");
+        assert_eq!(upstream.requests().len(), 2, "{code}: sent more than once");
+    }
 }

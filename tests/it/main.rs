@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod access;
+mod arrival;
 mod attacks;
 mod canonical;
 mod check;
 mod clients;
 mod demo;
 mod differential;
+mod exchange;
 mod explain;
 mod faulty_answers;
 mod floods;

@@ -2,7 +2,7 @@
 
 use tempfile::TempDir;
 
-use super::{Authority, Gateway, Http2, TlsClient, Upstream, VALID};
+use super::{Authority, Gateway, GatewayBuilder, Http2, TlsClient, Upstream, VALID};
 
 /// The name that the listener's certificate is for.
 pub(crate) const NAME: &str = "gateway.test";
@@ -17,6 +17,16 @@ pub(crate) struct Secured {
 impl Secured {
     /// A gateway before an upstream, with these lines more in its `[listen]`.
     pub(crate) fn before(upstream: &Upstream, listen: &str) -> Self {
+        // They may end in sections of their own, so they come last.
+        Self::listening(Gateway::before(upstream.address()), listen)
+    }
+
+    /// A gateway of this configuration.
+    pub(crate) fn of(builder: GatewayBuilder) -> Self {
+        Self::listening(builder, "")
+    }
+
+    fn listening(builder: GatewayBuilder, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new();
         authority.issue(&[NAME], VALID).write(folder.path(), "a");
@@ -24,7 +34,7 @@ impl Secured {
         let https = format!(
             "https = [{{ address = \"127.0.0.1:0\", certificate = \"{path}/a.pem\", key = \"{path}/a.key\" }}]"
         );
-        let gateway = Gateway::before(upstream.address()).set("listen", &https).set("listen", listen).start();
+        let gateway = builder.set("listen", &https).set("listen", more).start();
         Self { gateway, authority, folder }
     }
 

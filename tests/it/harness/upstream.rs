@@ -25,6 +25,9 @@ pub(crate) enum Reply {
     Reset(Vec<u8>),
     /// Writes the first bytes once and the second ones for as long as anybody takes them.
     Endless(Vec<u8>, Vec<u8>),
+    /// Writes the first bytes, and the second ones, which nobody asked for, once the first gate is open; then opens
+    /// the second.
+    Unasked(Vec<u8>, Gate, Vec<u8>, Gate),
 }
 
 impl Reply {
@@ -59,6 +62,8 @@ struct Shared {
 struct Seen {
     /// The bytes of each connection.
     connections: Vec<Vec<u8>>,
+    /// How many of them have not ended.
+    open: usize,
     requests: Vec<Message>,
 }
 
@@ -156,6 +161,14 @@ impl Upstream {
         self.shared.seen.lock().unwrap().connections.len()
     }
 
+    /// Waits until so many connections are open.
+    pub(crate) fn wait_for_open(&self, count: usize) {
+        let seen = self.shared.seen.lock().unwrap();
+        let waited = self.shared.changed.wait_timeout_while(seen, DEADLINE, |seen| seen.open != count);
+        let (seen, _) = waited.unwrap();
+        assert_eq!(seen.open, count, "open connections");
+    }
+
     /// Every byte so far, of all connections; what does not belong to a whole request is in here too.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         self.shared.seen.lock().unwrap().connections.concat()
@@ -197,6 +210,7 @@ impl Shared {
     /// Answers the requests of one connection as the script tells.
     fn converse(&self, stream: impl Read + Write, script: &dyn Fn(&Message) -> Reply) -> End {
         let connection = self.open_connection();
+        let _open = Open::count(self);
         let mut reader = MessageReader::new(Tap { stream, shared: self, connection });
         while let Ok(request) = reader.request() {
             self.remember(request.clone());
@@ -218,6 +232,13 @@ impl Shared {
                     }
                     false
                 }
+                Reply::Unasked(bytes, asked, unasked, done) => {
+                    let mut written = stream.write_all(&bytes);
+                    asked.pass();
+                    written = written.and_then(|()| stream.write_all(&unasked));
+                    done.open();
+                    written.is_ok()
+                }
                 Reply::Drip(bytes) => bytes.iter().all(|byte| {
                     thread::sleep(Duration::from_millis(50));
                     stream.write_all(&[*byte]).is_ok()
@@ -233,6 +254,24 @@ impl Shared {
     fn remember(&self, request: Message) {
         self.seen.lock().unwrap().requests.push(request);
         self.changed.notify_all();
+    }
+}
+
+/// A connection that is being served.
+struct Open<'a>(&'a Shared);
+
+impl<'a> Open<'a> {
+    fn count(shared: &'a Shared) -> Self {
+        shared.seen.lock().unwrap().open += 1;
+        shared.changed.notify_all();
+        Self(shared)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.seen.lock().unwrap().open -= 1;
+        self.0.changed.notify_all();
     }
 }
 
