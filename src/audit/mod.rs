@@ -66,6 +66,14 @@ pub struct Outcome {
     pub reason: Option<Reason>,
 }
 
+impl Outcome {
+    /// The outcome of a call that was not forwarded although its intent was written.
+    fn never_forwarded(request_id: RequestId) -> Self {
+        let reason = Some(Reason::AuditUnavailable);
+        Self { time: SystemTime::now(), request_id, answer: Answer::Unknown, reason }
+    }
+}
+
 /// What n4n said to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {

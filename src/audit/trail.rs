@@ -5,20 +5,20 @@ use std::{
     path::Path,
     sync::{Arc, mpsc},
     thread,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use prometheus::IntCounter;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    Answer, Intent, Outcome,
+    Intent, Outcome,
     file::TrailFile,
     queue::{APPEND_WITHIN, Entry, Kind, Order, Queue, Unwritable},
     record::Line,
     writer::Writer,
 };
-use crate::{outcome::RequestId, reason::Reason};
+use crate::outcome::RequestId;
 
 /// How long a file may take to be opened, or opened anew, while the gateway serves.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
@@ -177,15 +177,9 @@ impl Drop for Awaited<'_> {
     fn drop(&mut self) {
         self.answer.close();
         if let Ok(Ok(())) = self.answer.try_recv() {
-            push_outcome(self.queue, &never_forwarded(self.request_id), None);
+            push_outcome(self.queue, &Outcome::never_forwarded(self.request_id), None);
         }
     }
-}
-
-/// What became of a call that was not forwarded, although its intent was written.
-pub(super) fn never_forwarded(request_id: RequestId) -> Outcome {
-    let reason = Some(Reason::AuditUnavailable);
-    Outcome { time: SystemTime::now(), request_id, answer: Answer::Unknown, reason }
 }
 
 fn push_outcome(queue: &Queue, outcome: &Outcome, reply: Option<oneshot::Sender<Result<(), Unwritable>>>) {

@@ -5,11 +5,11 @@ use std::{io, mem, sync::Arc, time::Duration};
 use prometheus::IntCounter;
 
 use super::{
+    Outcome,
     file::TrailFile,
     hold::Patience,
     queue::{Entry, Kind, Order, Queue, Unwritable},
     record::Line,
-    trail::never_forwarded,
 };
 
 /// How often outcomes that could not be written are tried again when nothing else is to be written.
@@ -98,7 +98,7 @@ impl Writer {
                 let is_alone = reply.send(written.clone()).is_err();
                 if is_alone && written.is_ok() {
                     // Its caller gave up while it was being written.
-                    match Line::outcome(&never_forwarded(request_id), &mut [0; 36]).text() {
+                    match Line::outcome(&Outcome::never_forwarded(request_id), &mut [0; 36]).text() {
                         Ok(text) => self.owe(Entry { request_id, text, kind: Kind::Outcome(None) }),
                         Err(error) => tracing::error!(%error, "an outcome cannot be put into words"),
                     }

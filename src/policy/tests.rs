@@ -1,3 +1,5 @@
+//! Every rule and its place in the order of judgement.
+
 use std::collections::HashMap;
 
 use super::*;

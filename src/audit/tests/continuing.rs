@@ -1,3 +1,5 @@
+//! A chain that goes on over restarts, rotation and records that come at once.
+
 use std::thread;
 
 use futures_util::future::join_all;

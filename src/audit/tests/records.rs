@@ -1,3 +1,5 @@
+//! What a record says, and who may read it.
+
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What verifying finds in a trail that was changed.
+
 use std::{os::unix::fs::FileExt, process::ExitCode};
 
 use super::*;
