@@ -34,7 +34,8 @@ pub fn canonical(
     put_field(&mut bytes, b"api-key", call.caller.credentials.key.as_bytes());
     put_field(&mut bytes, b"api-username", call.caller.credentials.username.as_str().as_bytes());
     put_field(&mut bytes, b"Content-Type", UNLOCK.media_type.as_bytes());
-    put_field(&mut bytes, b"Content-Length", call.canonical_body.len().to_string().as_bytes());
+    let length = call.canonical_body.len();
+    put_field(&mut bytes, b"Content-Length", itoa::Buffer::new().format(length).as_bytes());
     for name in forward_headers {
         for (_, value) in fields.iter().filter(|(other, _)| is_same(other, name.as_str())) {
             put_field(&mut bytes, name.as_str().as_bytes(), value);
@@ -70,7 +71,7 @@ pub fn passed_on(forwarded: Forwarded<'_>, head: &RequestHead, body: &[u8], is_f
         }
     }
     if is_framed_anew && (declares_length || !body.is_empty()) {
-        put_field(&mut bytes, b"Content-Length", body.len().to_string().as_bytes());
+        put_field(&mut bytes, b"Content-Length", itoa::Buffer::new().format(body.len()).as_bytes());
     }
     bytes.extend_from_slice(b"\r\n");
     bytes.extend_from_slice(body);

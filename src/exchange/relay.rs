@@ -35,7 +35,7 @@ pub async fn relay(
     let is_bodiless = request.head.method() == "HEAD" || matches!(status, 204 | 304);
     pass_fields(&mut head, fields, |name| is_same(name, "content-length") && (!is_bodiless || status == 204));
     if !is_bodiless {
-        head.field(b"Content-Length", answer.body().len().to_string().as_bytes());
+        head.field(b"Content-Length", itoa::Buffer::new().format(answer.body().len()).as_bytes());
     }
     added(&mut head, request);
     let body = (!is_bodiless).then(|| answer.body());

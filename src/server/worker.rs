@@ -85,7 +85,7 @@ async fn accept(
         };
         match accepted {
             Ok((socket, client)) => {
-                let Some(place) = Place::take(&accepting.0, &gateway) else {
+                let Some(place) = Place::take(&accepting.open, &gateway) else {
                     gateway.connection_refused(ConnectionRefused::MaxConnections, client);
                     continue;
                 };

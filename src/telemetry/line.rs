@@ -122,18 +122,8 @@ fn millis(lines: &mut Vec<u8>, duration: Duration) {
     padded::<3>(lines, (duration.subsec_micros() % 1000).into());
 }
 
-fn integer(lines: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    lines.extend_from_slice(&digits[start..]);
+fn integer(lines: &mut Vec<u8>, value: u64) {
+    lines.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// The last `N` digits.
