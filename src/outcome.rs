@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{policy::LookupKey, reason::Reason};
 
-/// What tells one request from all others; sortable by time.
+/// A request's unique id, sortable by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestId(Uuid);
 
@@ -143,9 +143,9 @@ impl UnlockResult {
 pub struct Record<'a> {
     /// When it began.
     pub time: SystemTime,
-    /// Which it was.
+    /// Its id.
     pub request_id: RequestId,
-    /// Whose it was.
+    /// The client's address.
     pub client: Option<IpAddr>,
     /// The api-username, once it was read.
     pub user: Option<&'a str>,

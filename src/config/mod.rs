@@ -18,7 +18,7 @@ use std::{
 use http::{HeaderName, Method, StatusCode};
 
 pub use fault::Fault;
-pub use surroundings::Reading;
+pub use surroundings::Inspection;
 pub use units::HostPort;
 
 use crate::{
@@ -40,7 +40,7 @@ pub struct Settings {
     pub policy: Policy,
     /// How long a request may take to arrive.
     pub deadlines: Deadlines,
-    /// The caller's own fields that are forwarded with an unlock call, the built-in ones included; each once.
+    /// The client's fields that are forwarded with an unlock call, the built-in ones included; each once.
     pub forward_headers: Vec<HeaderName>,
     /// The quota of each client address; none: unlimited.
     pub client_quota: Option<Quota>,
@@ -221,7 +221,7 @@ impl Settings {
     ///
     /// # Errors
     /// Every fault found, in the order of the file.
-    pub fn load(file: &Path, reading: Reading) -> Result<Self, Vec<Fault>> {
+    pub fn load(file: &Path, inspection: Inspection) -> Result<Self, Vec<Fault>> {
         let text = files::read_text(file).map_err(|error| {
             vec![Fault {
                 line: None,
@@ -230,7 +230,7 @@ impl Settings {
                 mend: "name a readable TOML file in UTF-8".into(),
             }]
         })?;
-        resolve::resolve(&text, file.parent().unwrap_or(Path::new("")), reading)
+        resolve::resolve(&text, file.parent().unwrap_or(Path::new("")), inspection)
     }
 
     /// Reads the text of a configuration whose relative paths start at `folder`.
@@ -238,7 +238,7 @@ impl Settings {
     /// # Errors
     /// Every fault found, in the order of the text.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Fault>> {
-        resolve::resolve(text, folder, Reading::Alone)
+        resolve::resolve(text, folder, Inspection::Alone)
     }
 
     /// What an operator should know today although the gateway starts.

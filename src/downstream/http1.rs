@@ -26,7 +26,7 @@ use crate::{
     wire::{
         BodyFraming, HeadScanner, RequestHead,
         answer::End,
-        chunked::{Broken, ChunkScanner},
+        chunked::{BrokenChunking, ChunkScanner},
         put_field,
     },
 };
@@ -64,7 +64,7 @@ enum Unread {
     /// The rest of a chunked body.
     Chunked(ChunkScanner),
     /// Chunking broke; where the body ends is unknown.
-    Broken,
+    BrokenChunking,
 }
 
 /// Why no request came.
@@ -241,7 +241,7 @@ impl Client for Connection {
         match &self.unread {
             Unread::Length(left) => *left == 0,
             Unread::Chunked(scanner) => scanner.is_done(),
-            Unread::Broken => false,
+            Unread::BrokenChunking => false,
         }
     }
 
@@ -252,7 +252,7 @@ impl Client for Connection {
 
     async fn piece(&mut self, by: Instant) -> io::Result<Option<Bytes>> {
         while !self.is_read() {
-            if self.received.is_empty() && !matches!(self.unread, Unread::Broken) {
+            if self.received.is_empty() && !matches!(self.unread, Unread::BrokenChunking) {
                 self.fill(by).await?;
             }
             let piece = match &mut self.unread {
@@ -265,13 +265,13 @@ impl Client for Connection {
                     let mut piece = BytesMut::new();
                     let Ok(taken) = scanner.follow(&self.received, |data| piece.extend_from_slice(data))
                     else {
-                        self.unread = Unread::Broken;
+                        self.unread = Unread::BrokenChunking;
                         continue;
                     };
                     self.received.advance(taken);
                     piece.freeze()
                 }
-                Unread::Broken => return Err(Broken.into()),
+                Unread::BrokenChunking => return Err(BrokenChunking.into()),
             };
             if !piece.is_empty() {
                 return Ok(Some(piece));
@@ -376,7 +376,7 @@ pub(super) async fn whole_body(client: &mut impl Client, most: usize, by: Instan
 
 /// Why a body could not be read: it is no body, it is late, or its sender left.
 fn broken(error: &io::Error) -> Reason {
-    if Broken::is_cause_of(error) {
+    if BrokenChunking::is_cause_of(error) {
         Reason::BodyMalformed
     } else if error.kind() == io::ErrorKind::TimedOut {
         Reason::BodyTimeout

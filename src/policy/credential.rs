@@ -1,4 +1,4 @@
-//! The two credentials: found once each, in one spelling, and kept from sight.
+//! The two credentials of a call: found once each, in one spelling, and never shown.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ const MAX_LENGTH: usize = 256;
 pub(super) const RULES: &[Reason] =
     &[Reason::CredentialMissing, Reason::CredentialAmbiguous, Reason::CredentialMalformed];
 
-/// Who calls, in n4n's own terms.
+/// The user of a call, as n4n knows it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiUsername(Box<str>);
 
@@ -63,7 +63,7 @@ impl Credentials {
     }
 }
 
-/// One credential's traces in the fields.
+/// What the fields hold of one credential.
 #[derive(Default)]
 struct Found<'a> {
     /// The first value that is not empty.

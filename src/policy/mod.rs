@@ -1,9 +1,9 @@
 //! What may pass, in which order it is judged, and why not: no I/O, no clock, no state.
 //!
 //! A request whose framing is beyond doubt ([`wire`](crate::wire)) is judged in steps, because what the later ones need
-//! costs more to have: [`Policy::judge_client`], [`Policy::route`], [`Policy::judge_head`], [`Policy::judge_caller`]
+//! costs more to have: [`Policy::judge_client`], [`Policy::route`], [`Policy::judge_head`], [`Policy::judge_user`]
 //! and, once the body is there, [`Policy::judge_body`]; [`order`] is what calls them one after the other. What has
-//! state, quotas and room, is asked by its caller.
+//! state, quotas and the number of calls in flight, is no part of it.
 
 pub mod access;
 pub mod body;
@@ -28,7 +28,7 @@ pub use client::Clients;
 pub use credential::{ApiKey, ApiUsername, Credentials};
 pub use head::Head;
 
-/// What to do with paths other than the unlock path.
+/// What becomes of paths other than the unlock path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OtherPaths {
     /// Refuse them with `path_unknown`.
@@ -100,10 +100,10 @@ impl Route {
     }
 }
 
-/// Who makes a call whose head broke no rule.
+/// The user whose credentials and network have been accepted.
 #[derive(Debug, Clone)]
-pub struct Caller {
-    /// What n4n will be shown.
+pub struct AuthenticatedUser {
+    /// The credentials, as n4n will get them.
     pub credentials: Credentials,
     /// Whether the user is listed, and its key, where one is configured, was the right one.
     pub is_listed: bool,
@@ -112,8 +112,8 @@ pub struct Caller {
 /// A call that broke no rule.
 #[derive(Debug)]
 pub struct Call {
-    /// Who calls.
-    pub caller: Caller,
+    /// The user that makes it.
+    pub user: AuthenticatedUser,
     /// Which customer is to be unlocked.
     pub lookup: Lookup,
     /// The one body n4n may read.
@@ -121,7 +121,7 @@ pub struct Call {
 }
 
 impl Policy {
-    /// Finds out whose request it is; `peer` is the other end of its connection.
+    /// Finds and judges the client's address; `peer` is the other end of the connection.
     ///
     /// # Errors
     /// `client_not_allowed`.
@@ -160,33 +160,33 @@ impl Policy {
         Credentials::of(head.fields, self.legacy_credentials)
     }
 
-    /// Judges who makes the call, and whether its body is worth reading.
+    /// Judges the credentials and the client's network, and what the head declares of the body.
     ///
     /// # Errors
     /// The first broken rule from `credential_unknown` to `body_too_large`.
-    pub fn judge_caller(
+    pub fn judge_user(
         &self,
         credentials: Credentials,
         head: &Head<'_>,
         client: IpAddr,
-    ) -> Result<Caller, Reason> {
+    ) -> Result<AuthenticatedUser, Reason> {
         let is_listed = self.access.judge(&credentials, client)?;
         head.declaring_a_plain_form()?;
         head.with_length_up_to(self.max_body)?;
-        Ok(Caller { credentials, is_listed })
+        Ok(AuthenticatedUser { credentials, is_listed })
     }
 
     /// Judges the body of a call whose head has passed.
     ///
     /// # Errors
     /// The first broken rule from `body_too_large` to `lookup_invalid`.
-    pub fn judge_body(&self, caller: Caller, body: &[u8]) -> Result<Call, Reason> {
+    pub fn judge_body(&self, user: AuthenticatedUser, body: &[u8]) -> Result<Call, Reason> {
         if body.len() > self.max_body {
             return Err(Reason::BodyTooLarge);
         }
         let lookup = Lookup::of(body, &self.value_pattern)?;
         let canonical_body = lookup.canonical_body();
-        Ok(Call { caller, lookup, canonical_body })
+        Ok(Call { user, lookup, canonical_body })
     }
 }
 

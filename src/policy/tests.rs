@@ -231,8 +231,8 @@ fn other_paths_pass_only_where_they_may_and_cannot_be_mistaken() {
     assert_eq!(judge(&policy(), "GET", "/other", "").map(|_| ()), Err("path_unknown"));
 }
 
-fn caller() -> Caller {
-    Caller { credentials: credentials(CREDENTIALS), is_listed: false }
+fn caller() -> AuthenticatedUser {
+    AuthenticatedUser { credentials: credentials(CREDENTIALS), is_listed: false }
 }
 
 fn judge_body(body: &[u8]) -> Result<String, &'static str> {

@@ -1,4 +1,4 @@
-//! What the gateway answers by itself: problem documents (RFC 9457), and the fields that it adds to every answer.
+//! Problem documents (RFC 9457), and the fields that the gateway adds to every answer.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{RateLimit, Request};
 use crate::{downstream::HeadWriter, operation::UNLOCK, outcome::RequestId, quota::Balance, reason::Reason};
 
-/// After which a call that found no room or no peer may come again.
+/// When a call that found no room or no peer may come again.
 const RETRY_SOON: Duration = Duration::from_secs(1);
 
 /// Names of the fields that the gateway adds to an answer; n4n's own of these names do not pass.
@@ -86,7 +86,7 @@ pub fn head(head: &mut impl HeadWriter, reason: Reason, request: &Request) {
     rate_limit(head, request.rate_limit.as_ref());
 }
 
-/// Writes the head of the answer to what came to no request.
+/// Writes the head of the answer to what was no request.
 pub fn head_to_no_request(head: &mut impl HeadWriter, reason: Reason, id: RequestId) {
     write(head, reason, id, None);
 }

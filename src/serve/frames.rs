@@ -1,5 +1,4 @@
-//! What HTTP/2's own layer refuses, told by the frames it sends: it resets streams and closes connections without a
-//! word to whoever uses it.
+//! Watches the HTTP/2 frames that are sent for resets and closes, which the `h2` crate makes without telling.
 
 use std::{
     io,

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::request::{self, Framing, MAX_BODY, Parsed, Request};
+use super::request::{self, CgiRequest, Framing, MAX_BODY, Parsed};
 
 /// The longest head, chunk line or trailer section that is read.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
@@ -55,11 +55,11 @@ impl Wire {
     }
 
     /// The next request, body and all.
-    pub(super) async fn request(&mut self) -> Result<Request, Unread> {
+    pub(super) async fn request(&mut self) -> Result<CgiRequest, Unread> {
         timeout(PATIENCE, self.read_request()).await.unwrap_or(Err(Unread::Gone))
     }
 
-    async fn read_request(&mut self) -> Result<Request, Unread> {
+    async fn read_request(&mut self) -> Result<CgiRequest, Unread> {
         let (mut request, framing) = self.take(request::parse_head).await?;
         let is_held_back = framing != Framing::Length(0) && self.unread.is_empty();
         if is_held_back && request.expects_continue() {

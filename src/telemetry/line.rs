@@ -1,4 +1,4 @@
-//! One request as a line of JSON, put together by hand: it is written for every request there is.
+//! One request as a line of JSON, written by hand because every request has one.
 
 use std::{
     io::Write as _,
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::{outcome::Record, reason::Reason};
 
-/// The last second that was written, as text: most lines begin in it.
+/// The text of the second last written, kept because most lines share it.
 #[derive(Debug, Default)]
 pub(super) struct Second {
     since_epoch: u64,
@@ -85,7 +85,7 @@ fn quoted(lines: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     lines.push(b'"');
 }
 
-/// What a caller chose.
+/// Text that a client chose.
 fn escaped(lines: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(lines, text).expect("memory takes all that is written");
 }
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_json_whatever_a_caller_chose() {
+    fn a_line_is_json_whatever_a_client_chose() {
         let id = RequestId::next();
         let record = Record {
             time: UNIX_EPOCH + Duration::new(1_767_225_599, 1_002_003),

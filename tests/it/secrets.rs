@@ -30,8 +30,8 @@ fn no_debug_output_shows_a_key() {
     let head = Head::from(&read);
     let policy = &settings.policy;
     let credentials = policy.judge_head(&head).unwrap();
-    let caller = policy.judge_caller(credentials.clone(), &head, CLIENT).unwrap();
-    let call = policy.judge_body(caller.clone(), b"customer_id=191").unwrap();
+    let user = policy.judge_user(credentials.clone(), &head, CLIENT).unwrap();
+    let call = policy.judge_body(user.clone(), b"customer_id=191").unwrap();
     let gateway = Gateway::open(settings.clone()).unwrap();
     let explained = Explanation::of(&gateway.live(), CLIENT, &request);
     for (what, shown) in [
@@ -39,7 +39,7 @@ fn no_debug_output_shows_a_key() {
         ("the credentials", format!("{credentials:?}{credentials:#?}")),
         ("the head", format!("{read:?}{head:?}")),
         ("the key", format!("{:?}", credentials.key)),
-        ("the caller", format!("{caller:?}")),
+        ("the user", format!("{user:?}")),
         ("the call", format!("{call:?}")),
         ("the gateway", format!("{gateway:?}{:?}", gateway.live())),
         ("an explanation", format!("{explained:?}")),
