@@ -11,13 +11,14 @@ use bytes::Bytes;
 use httparse::Status;
 use libfuzzer_sys::fuzz_target;
 use n4n_gateway_fuzz::{
-    expand, divisions,
+    divisions, expand,
     operation::UNLOCK,
-    policy::{Caller, Head, OtherPaths, Policy, Route},
+    policy::{AuthenticatedUser, Head, OtherPaths, Policy, Route},
     policy_of,
     reason::Reason,
     wire::{
-        BodyFraming, HeadScanner, MAX_FIELDS, MAX_HEAD, RequestHead, request::readable_request_line, target::is_same_host,
+        BodyFraming, HeadScanner, MAX_FIELDS, MAX_HEAD, RequestHead, request::readable_request_line,
+        scanner::TLS_HANDSHAKE,
     },
 };
 
@@ -58,7 +59,7 @@ fuzz_target!(|input: &[u8]| {
         }
     } else {
         // A TLS hello is refused by its first byte, whatever follows.
-        let is_tls = bytes.first() == Some(&framing::TLS_HANDSHAKE);
+        let is_tls = bytes.first() == Some(&TLS_HANDSHAKE);
         assert!(is_tls || expected.is_none_or(|range| range.end > MAX_HEAD));
         assert!(found.is_err() || bytes.len() <= MAX_HEAD);
     }
@@ -135,9 +136,9 @@ impl<'a> Fields<'a> {
                 Ok(Route::Unlock) => {
                     let judged = policy
                         .judge_head(&head)
-                        .and_then(|credentials| policy.judge_caller(credentials, &head, client));
-                    if let Ok(caller) = judged {
-                        self.make_an_unlock_call(read, &caller, policy);
+                        .and_then(|credentials| policy.judge_user(credentials, &head, client));
+                    if let Ok(user) = judged {
+                        self.make_an_unlock_call(read, &user, policy);
                     }
                 }
                 Ok(Route::Other) => self.leave_the_unlock_path_alone(read, policy),
@@ -146,7 +147,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn make_an_unlock_call(&self, read: &RequestHead, caller: &Caller, policy: &Policy) {
+    fn make_an_unlock_call(&self, read: &RequestHead, user: &AuthenticatedUser, policy: &Policy) {
         assert_eq!(read.method(), UNLOCK.method.as_str());
         let before = read.target().strip_suffix(UNLOCK.path).expect("the exact path");
         let host = String::from_utf8_lossy(self.named("host")[0]);
@@ -160,8 +161,8 @@ impl<'a> Fields<'a> {
         for name in METHOD_OVERRIDES {
             assert_eq!(self.folded(name), [&b""[..]; 0]);
         }
-        assert_eq!(self.folded("API_KEY"), [caller.credentials.key.as_bytes()]);
-        assert_eq!(self.folded("API_USERNAME"), [caller.credentials.username.as_str().as_bytes()]);
+        assert_eq!(self.folded("API_KEY"), [user.credentials.key.as_bytes()]);
+        assert_eq!(self.folded("API_USERNAME"), [user.credentials.username.as_str().as_bytes()]);
         assert_eq!(self.named("content-type").len(), 1);
         if let BodyFraming::Length(length) = read.body {
             assert!(length <= policy.max_body as u64);
