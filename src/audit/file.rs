@@ -1,4 +1,4 @@
-//! A trail's file: its end, its lock, and what follows it.
+//! A trail's file: appending under its lock, and following rotation.
 
 use std::{
     fs::{self, File, FileType, Metadata, OpenOptions},

@@ -1,4 +1,4 @@
-//! The end of a trail's file: its last whole record, and what a crash left behind it.
+//! The end of a trail's file: the last whole record, and a torn one after it.
 
 use std::{
     ffi::OsString,

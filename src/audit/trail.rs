@@ -1,4 +1,4 @@
-//! Handing records to a trail's writer, and waiting for it.
+//! A trail: records are handed to its writer, and waited for no longer than two seconds.
 
 use std::{
     io,
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::outcome::RequestId;
 
-/// How long a file may take to be opened, or opened anew, while the gateway serves.
+/// The longest that opening a file, or opening it again, may take while the gateway serves.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the last records may take when the process ends.
@@ -192,7 +192,7 @@ fn push_outcome(queue: &Queue, outcome: &Conclusion, reply: Option<oneshot::Send
     }
 }
 
-/// Waits for the writer's word, but not for ever.
+/// Waits for the writer to answer, for as long as an append may take.
 async fn wait(answer: &mut oneshot::Receiver<Result<(), Unwritable>>) -> Result<(), Unwritable> {
     match timeout(APPEND_WITHIN, &mut *answer).await {
         Ok(Ok(written)) => written,

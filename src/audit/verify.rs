@@ -1,4 +1,4 @@
-//! Whether a trail is whole.
+//! Verifies that the chain of a trail is whole.
 
 use std::{
     collections::HashSet,

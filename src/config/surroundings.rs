@@ -1,4 +1,4 @@
-//! What the gateway would open at its start, looked at without opening or changing it.
+//! Checks of the files, folders and addresses that a configuration names, without opening or changing them.
 //!
 //! A configuration that is sound by itself can still name what is not there, or not the gateway's to use. What is
 //! found here is what would keep it from starting, told while there is time.
@@ -23,19 +23,18 @@ use rustls::RootCertStore;
 
 use super::{AccessSink, Listen, Log, Settings, fault::Faults};
 
-/// How much of its surroundings a configuration is read with. The files that it is made of, certificates and keys
-/// among them, are read in any case.
+/// How much of what a configuration names is inspected. Certificates, keys and secrets are read in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Inspection {
-    /// None: nothing will be opened.
+    /// Nothing more.
     Alone,
-    /// All that must be as it should for the gateway to start and not to give up again and again.
+    /// Everything that would keep the gateway from starting.
     ToStart,
-    /// Also the addresses, which may yet come to this machine before the gateway starts or starts again.
+    /// Also the addresses, which this machine may not have yet.
     ToCheck,
 }
 
-/// Looks at all that would be opened.
+/// Inspects everything that would be opened.
 pub(super) fn look(listen: &Listen, log: &Log, inspection: Inspection, faults: &mut Faults<'_>) {
     if inspection == Inspection::Alone {
         return;
@@ -72,7 +71,7 @@ pub(super) fn look(listen: &Listen, log: &Log, inspection: Inspection, faults: &
     }
 }
 
-/// What an operator should know of it although the gateway would start.
+/// What an operator should know although the gateway would start.
 pub(super) fn warnings(settings: &Settings) -> Vec<String> {
     let mut warnings = Vec::new();
     if let AccessSink::File(path) = &settings.log.access

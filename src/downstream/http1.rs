@@ -1,4 +1,4 @@
-//! A connection of HTTP/1.1: heads, bodies freed of their framing, answers.
+//! A connection of HTTP/1.1: reads heads and bodies, writes answers.
 //!
 //! Nothing reads ahead of the request that is being served: pipelined requests wait their turn, a client that
 //! leaves does not disturb a call that is under way, and no time is spent on asking the socket for news.
@@ -56,7 +56,7 @@ pub struct Connection {
     alarm: Alarm,
 }
 
-/// What of the present request's body has not been read yet.
+/// The part of the current request's body that has not been read yet.
 #[derive(Debug)]
 enum Unread {
     /// So many bytes.
@@ -67,7 +67,7 @@ enum Unread {
     BrokenChunking,
 }
 
-/// Why no request came.
+/// Why there is no next request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoHead {
     /// The client closed the connection between requests, or left it idle for too long.
@@ -353,7 +353,7 @@ impl Client for Connection {
     }
 }
 
-/// The whole body of a request, piece by piece.
+/// Collects the whole body of a request.
 ///
 /// # Errors
 /// As of [`Client::body`].
@@ -374,7 +374,7 @@ pub(super) async fn whole_body(client: &mut impl Client, most: usize, by: Instan
     Ok(whole)
 }
 
-/// Why a body could not be read: it is no body, it is late, or its sender left.
+/// The reason for an error of reading a body: broken chunks, too late, or the client left.
 fn broken(error: &io::Error) -> Reason {
     if BrokenChunking::is_cause_of(error) {
         Reason::BodyMalformed

@@ -44,7 +44,7 @@ impl Credentials {
     /// # Errors
     /// `credential_missing`, `credential_ambiguous` or `credential_malformed`, in this order over both.
     pub fn of(fields: Fields<'_>, legacy: bool) -> Result<Self, Reason> {
-        let (mut key, mut username) = (Found::default(), Found::default());
+        let (mut key, mut username) = (FieldMatches::default(), FieldMatches::default());
         for (name, value) in fields.iter() {
             key.note(name, value, "api-key", legacy.then_some("api_key"));
             username.note(name, value, "api-username", legacy.then_some("api_username"));
@@ -65,14 +65,14 @@ impl Credentials {
 
 /// What the fields hold of one credential.
 #[derive(Default)]
-struct Found<'a> {
+struct FieldMatches<'a> {
     /// The first value that is not empty.
     value: Option<&'a [u8]>,
     /// How many fields fold onto its name.
     occurrences: usize,
 }
 
-impl<'a> Found<'a> {
+impl<'a> FieldMatches<'a> {
     fn note(&mut self, field: &[u8], value: &'a [u8], name: &str, legacy_name: Option<&str>) {
         if !fold_alike(field, name) {
             return;

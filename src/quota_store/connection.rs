@@ -46,7 +46,7 @@ const CONNECT_EVERY: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct StoreConnection {
     /// None while it is down, and where no Redis is configured.
-    link: ArcSwapOption<Link>,
+    session: ArcSwapOption<RedisSession>,
     /// Send time of the oldest query in the current run of timeouts.
     silent_since: Mutex<Option<Instant>>,
     is_down: AtomicBool,
@@ -57,7 +57,7 @@ pub struct StoreConnection {
 
 /// One connection.
 #[derive(Debug)]
-struct Link {
+struct RedisSession {
     connection: MultiplexedConnection,
     store: Arc<Store>,
     /// Notified when the connection is lost.
@@ -65,7 +65,7 @@ struct Link {
     driver: AbortHandle,
 }
 
-impl Drop for Link {
+impl Drop for RedisSession {
     fn drop(&mut self) {
         self.driver.abort();
     }
@@ -76,7 +76,7 @@ impl StoreConnection {
     /// wrong.
     pub fn new(answer_within: Duration, errors: IntCounter) -> Self {
         Self {
-            link: ArcSwapOption::empty(),
+            session: ArcSwapOption::empty(),
             silent_since: Mutex::new(None),
             is_down: AtomicBool::new(false),
             tried: Notify::new(),
@@ -87,20 +87,20 @@ impl StoreConnection {
 
     /// Takes one call from a user's account; `None` where Redis does not say in time.
     pub async fn spend(&self, username: &str, quota: Quota) -> Option<Result<Balance, Exhausted>> {
-        let link = self.link.load_full()?;
+        let session = self.session.load_full()?;
         let key = account::key(username);
-        let mut connection = link.connection.clone();
+        let mut connection = session.connection.clone();
         let asked = Instant::now();
         match timeout(self.answer_within, account::spend(&mut connection, &key, quota)).await {
             Ok(Ok(spent)) => {
                 *self.silent_since() = None;
                 return Some(spent);
             }
-            Ok(Err(error)) => self.cut(&link, &error.into()),
+            Ok(Err(error)) => self.cut(&session, &error.into()),
             Err(_) => {
                 let since = *self.silent_since().get_or_insert(asked);
                 if since.elapsed() >= SILENCE {
-                    self.cut(&link, &RedisFault::Late);
+                    self.cut(&session, &RedisFault::Late);
                 }
             }
         }
@@ -118,7 +118,7 @@ impl StoreConnection {
                     return;
                 },
             }
-            self.link.store(None);
+            self.session.store(None);
             self.is_down.store(false, Ordering::Relaxed);
         }
     }
@@ -136,16 +136,16 @@ impl StoreConnection {
         loop {
             let next = Instant::now() + CONNECT_EVERY;
             match connect(&store, self.answer_within).await {
-                Ok(link) => {
-                    let broken = link.broken.clone();
+                Ok(session) => {
+                    let broken = session.broken.clone();
                     *self.silent_since() = None;
-                    self.link.store(Some(Arc::new(link)));
+                    self.session.store(Some(Arc::new(session)));
                     if self.is_down.swap(false, Ordering::Relaxed) {
                         store.connection_up();
                     }
                     self.tried.notify_one();
                     broken.notified().await;
-                    self.link.store(None);
+                    self.session.store(None);
                 }
                 Err(fault) => {
                     self.errors.inc();
@@ -163,11 +163,11 @@ impl StoreConnection {
     }
 
     /// Gives up a connection, once.
-    fn cut(&self, link: &Arc<Link>, cause: &RedisFault) {
-        let before = self.link.compare_and_swap(&Some(link.clone()), None);
-        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, link)) {
-            self.down(&link.store, cause);
-            link.broken.notify_one();
+    fn cut(&self, session: &Arc<RedisSession>, cause: &RedisFault) {
+        let before = self.session.compare_and_swap(&Some(session.clone()), None);
+        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, session)) {
+            self.down(&session.store, cause);
+            session.broken.notify_one();
         }
     }
 
@@ -179,7 +179,7 @@ impl StoreConnection {
 }
 
 /// Connects, and takes a call from an account as proof that the server answers in time and can be written to.
-async fn connect(store: &Arc<Store>, answer_within: Duration) -> Result<Link, RedisFault> {
+async fn connect(store: &Arc<Store>, answer_within: Duration) -> Result<RedisSession, RedisFault> {
     let broken = Arc::new(Notify::new());
     let open = async {
         let (connection, driver) = store.connect().await?;
@@ -188,13 +188,17 @@ async fn connect(store: &Arc<Store>, answer_within: Duration) -> Result<Link, Re
             driver.await;
             ended.notify_one();
         });
-        let mut link =
-            Link { connection, store: store.clone(), broken: broken.clone(), driver: driver.abort_handle() };
-        account::prepare(&mut link.connection).await?;
-        Ok(link)
+        let mut session = RedisSession {
+            connection,
+            store: store.clone(),
+            broken: broken.clone(),
+            driver: driver.abort_handle(),
+        };
+        account::prepare(&mut session.connection).await?;
+        Ok(session)
     };
-    let mut link = timeout(CONNECT_WITHIN, open).await.unwrap_or(Err(RedisFault::Late))?;
-    let proof = account::prove(&mut link.connection);
+    let mut session = timeout(CONNECT_WITHIN, open).await.unwrap_or(Err(RedisFault::Late))?;
+    let proof = account::prove(&mut session.connection);
     timeout(answer_within, proof).await.map_err(|_| RedisFault::Late)??;
-    Ok(link)
+    Ok(session)
 }

@@ -27,7 +27,7 @@ const FATAL_ERROR: &str = "<br />\n<b>Fatal error</b>:  Uncaught PDOException: S
     Connection refused in /var/www/n4n/lib/db.php:42\nStack trace:\n#0 {main}\n  thrown in \
     <b>/var/www/n4n/lib/db.php</b> on line <b>42</b><br />";
 
-/// What a request is met with.
+/// How a request is answered.
 #[derive(Debug)]
 pub(super) enum Conduct {
     /// The answer.

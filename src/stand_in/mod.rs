@@ -56,7 +56,7 @@ use tokio::task::JoinSet;
 use application::{Conduct, respond};
 use customers::Customers;
 use response::Response;
-use wire::{Unread, Wire};
+use wire::{NoRequest, Wire};
 
 /// The api-username of n4n's documented samples.
 pub const SAMPLE_USERNAME: &str = "n4n_admin";
@@ -120,11 +120,11 @@ async fn talk(wire: &mut Wire, customers: &Customers) -> Result<Infallible, Endi
     loop {
         let request = match wire.request().await {
             Ok(request) => request,
-            Err(Unread::Unreadable(status)) => {
+            Err(NoRequest::Unreadable(status)) => {
                 wire.send(&Response::page(status, "Unreadable").encode(None)).await?;
                 return Err(Ending::Finish);
             }
-            Err(Unread::Gone) => return Err(Ending::Drop),
+            Err(NoRequest::Gone) => return Err(Ending::Drop),
         };
         match respond(&request, customers) {
             Conduct::Answer(response) => wire.send(&response.encode(Some(&request))).await?,

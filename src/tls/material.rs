@@ -31,7 +31,7 @@ pub enum Unusable {
     NotPem(#[from] PemFlaw),
     /// No certificate stands in it, but perhaps something else, at a line.
     #[error("has no certificate in it")]
-    NoCertificate(Option<Found>),
+    NoCertificate(Option<BlockPlace>),
     /// The certificate at a line cannot be read.
     #[error("has a certificate in it that cannot be read")]
     BrokenCertificate(usize),
@@ -40,7 +40,7 @@ pub enum Unusable {
     Version1(usize),
     /// No private key stands in it, but perhaps something else, at a line.
     #[error("has no private key in it")]
-    NoKey(Option<Found>),
+    NoKey(Option<BlockPlace>),
     /// The key in it cannot be used.
     #[error("has a private key in it that cannot be used")]
     BrokenKey,
@@ -76,7 +76,7 @@ impl Unusable {
     pub fn mend(&self) -> String {
         let certificates = "name a PEM file of X.509 certificates, the leaf first";
         let key = "name a PEM file with one unencrypted RSA, ECDSA or Ed25519 private key";
-        let but = |found: &Option<Found>| {
+        let but = |found: &Option<BlockPlace>| {
             found.map(|(kind, line)| format!("; this one has {kind} at line {line}")).unwrap_or_default()
         };
         match self {
@@ -174,7 +174,7 @@ pub fn private_key(file: &Path, beside: Beside) -> Result<PrivateKeyDer<'static>
 }
 
 /// A block's kind, and the line it begins at.
-type Found = (BlockKind, usize);
+type BlockPlace = (BlockKind, usize);
 
 /// The blocks of the wanted kind, or, where there are none, the first of the kind that it is mistaken for.
 ///
@@ -185,7 +185,7 @@ fn sort(
     wanted: BlockKind,
     mistaken: BlockKind,
     may_be_there: impl Fn(BlockKind) -> bool,
-) -> Result<Result<Vec<Block<'_>>, Option<Found>>, Unusable> {
+) -> Result<Result<Vec<Block<'_>>, Option<BlockPlace>>, Unusable> {
     let (found, others): (Vec<_>, Vec<_>) =
         pem::blocks(text)?.into_iter().partition(|block| block.kind == wanted);
     let place = |block: &Block<'_>| (block.kind, block.line);

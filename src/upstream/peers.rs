@@ -35,14 +35,14 @@ pub struct Peers {
 #[derive(Debug)]
 struct Known {
     /// For each name in order.
-    by_name: Vec<Found>,
+    by_name: Vec<NameAddresses>,
     /// All of them, each once.
     all: Vec<Arc<Peer>>,
 }
 
 /// The result of the last look-up of one name.
 #[derive(Debug)]
-struct Found {
+struct NameAddresses {
     /// The last addresses that were found.
     peers: Vec<Arc<Peer>>,
     /// Whether the last look-up failed.
@@ -63,7 +63,7 @@ impl Known {
             peer
         };
         let by_name = found
-            .map(|(addresses, is_stale)| Found {
+            .map(|(addresses, is_stale)| NameAddresses {
                 peers: addresses.into_iter().map(&mut peer).collect(),
                 is_stale,
             })

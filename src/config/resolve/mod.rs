@@ -1,4 +1,4 @@
-//! From the file as written to the settings as meant, every fault on the way noted.
+//! Turns the configuration file into settings, and collects every fault.
 
 mod listen;
 mod policy;
@@ -20,7 +20,7 @@ pub(super) fn resolve(text: &str, folder: &Path, inspection: Inspection) -> Resu
     let mut faults = Faults::of(text);
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        // What stands behind a syntax error is read wrongly, so nothing else is worth telling yet.
+        // Behind a syntax error everything is read wrongly, so no other fault is worth telling yet.
         for error in errors {
             faults.add(error.span(), "the file", error.message(), "write it as TOML 1.0");
         }

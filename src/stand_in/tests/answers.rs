@@ -42,7 +42,7 @@ async fn a_lock_is_lifted_once_whatever_the_customer_is_looked_up_by() {
 #[tokio::test]
 async fn a_body_is_read_as_php_reads_it() {
     let address = start().await;
-    let (missing, known) = (("400 Bad CgiRequest", NO_LOOKUP), (OK, "true"));
+    let (missing, known) = (("400 Bad Request", NO_LOOKUP), (OK, "true"));
     for (body, want) in [
         ("customer.id=191", known),
         ("+customer%5Fid=%3191", known),

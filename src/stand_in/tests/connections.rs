@@ -14,18 +14,18 @@ async fn every_framing_of_a_body_is_read() {
         ("Transfer-Encoding: chunked", "f\r\ncustomer_id=191\r\n0\r\n\r\n".to_owned(), OK),
         ("Transfer-Encoding: Chunked", "5;a=b\r\ncusto\r\nA\r\nmer_id=191\r\n0\r\nX: y\r\n\r\n".into(), OK),
         ("Content-Length: 3\r\nTransfer-Encoding: chunked", "f\r\ncustomer_id=191\r\n0\r\n\r\n".into(), OK),
-        ("Content-Length: 15\r\nContent-Length: 16", String::new(), "400 Bad CgiRequest"),
-        ("Content-Length: +15", String::new(), "400 Bad CgiRequest"),
-        ("Content-Length:", String::new(), "400 Bad CgiRequest"),
+        ("Content-Length: 15\r\nContent-Length: 16", String::new(), "400 Bad Request"),
+        ("Content-Length: +15", String::new(), "400 Bad Request"),
+        ("Content-Length:", String::new(), "400 Bad Request"),
         ("Content-Length: 1048577", String::new(), "413 Payload Too Large"),
         ("Content-Length: 99999999999999999999999", String::new(), "413 Payload Too Large"),
         ("Transfer-Encoding: gzip, chunked", String::new(), "501 Not Implemented"),
         ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", String::new(), "501 Not Implemented"),
-        ("Transfer-Encoding: chunked", "g\r\n".to_owned(), "400 Bad CgiRequest"),
-        ("Transfer-Encoding: chunked", "1\r\nabc\r\n".to_owned(), "400 Bad CgiRequest"),
+        ("Transfer-Encoding: chunked", "g\r\n".to_owned(), "400 Bad Request"),
+        ("Transfer-Encoding: chunked", "1\r\nabc\r\n".to_owned(), "400 Bad Request"),
         ("Transfer-Encoding: chunked", format!("{huge:x}\r\n"), "413 Payload Too Large"),
         ("Transfer-Encoding: chunked", "ffffffffffffffff\r\n".to_owned(), "413 Payload Too Large"),
-        ("Transfer-Encoding: chunked", "0\r\n:\r\n\r\n".to_owned(), "400 Bad CgiRequest"),
+        ("Transfer-Encoding: chunked", "0\r\n:\r\n\r\n".to_owned(), "400 Bad Request"),
     ] {
         let credentials = credentials();
         let request = format!("PATCH /api/customer/unlock HTTP/1.1\r\n{credentials}{fields}\r\n\r\n{body}");
@@ -44,7 +44,7 @@ async fn head_and_body_are_bounded() {
     let body = format!("customer_id=191&{}", "a".repeat(MAX_BODY - 16));
     let chunk = "1000\r\n".to_owned() + &"a".repeat(4096) + "\r\n";
     let chunks = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned() + &chunk.repeat(257);
-    let too_large = "431 CgiRequest Header Fields Too Large";
+    let too_large = "431 Request Header Fields Too Large";
     for (name, request, want) in [
         ("a head as long as may be", padded(MAX_HEAD), OK),
         ("a byte more", padded(MAX_HEAD + 1), too_large),
@@ -74,7 +74,7 @@ async fn bytes_that_are_not_http_get_a_400_and_a_close() {
     ] {
         let mut stream = connect(address, bytes).await;
         let answer = String::from_utf8(rest(&mut stream).await.unwrap()).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 400 Bad CgiRequest\r\n"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
         assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
     }
 }
