@@ -13,7 +13,7 @@
 //!
 //! [`operation`] is what all of this protects, [`gateway`] holds what requests share, [`admin`] shows it, [`explain`] judges
 //! a request offline, and [`demo`] runs it all before a [`stand_in`] of n4n. Imports lead one way through these layers;
-//! `tests/it/architecture.rs` has the list.
+//! `tests/it/architecture` has the list.
 pub mod admin;
 pub mod alarm;
 pub mod audit;
