@@ -38,7 +38,7 @@ impl Limited {
 #[derive(Debug, Default)]
 pub struct Spell(Mutex<Option<Occurrences>>);
 
-/// The occurrences of one spell.
+/// How often it went wrong in one spell, and when.
 #[derive(Debug, Clone, Copy)]
 pub struct Occurrences {
     /// The first time.
