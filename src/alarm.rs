@@ -1,4 +1,4 @@
-//! One timer for all waits of a connection, set anew as seldom as can be.
+//! One timer for all waits of a connection, reset as rarely as possible.
 
 use std::{
     future::poll_fn,
@@ -9,8 +9,8 @@ use std::{
 
 use tokio::time::{Sleep, sleep_until};
 
-/// A timer that is made when first needed. Where it is set for an earlier time than the one that is waited for, it is
-/// left to go off then and set anew: most waits end long before that.
+/// A timer that is made when first needed. For a later deadline it is not reset until it fires: most waits end long
+/// before that.
 #[derive(Debug, Default)]
 pub struct Alarm(Option<Pin<Box<Sleep>>>);
 

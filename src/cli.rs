@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     audit,
-    config::{AccessSink, Reading, Settings},
+    config::{AccessSink, Inspection, Settings},
     demo,
     descriptors::{self, Shares},
     explain::Explanation,
@@ -133,14 +133,14 @@ impl Cli {
 
     fn carry_out(self, control: impl FnOnce() -> io::Result<Control>) -> ExitCode {
         match self.command {
-            Command::Run { config, upgrade } => load(&config, Reading::ToStart).map_or_else(
+            Command::Run { config, upgrade } => load(&config, Inspection::ToStart).map_or_else(
                 |code| code,
                 |settings| {
                     log::set_level(settings.log.level);
                     finish(run(settings, &config, upgrade, control))
                 },
             ),
-            Command::Check { config } => load(&config, Reading::ToCheck).map_or_else(
+            Command::Check { config } => load(&config, Inspection::ToCheck).map_or_else(
                 |code| code,
                 |settings| {
                     warn_of_unknown_names(&settings, &config);
@@ -161,7 +161,7 @@ impl Cli {
                     }),
                 )
             }
-            Command::Explain { config, client, json } => load(&config, Reading::Alone)
+            Command::Explain { config, client, json } => load(&config, Inspection::Alone)
                 .map_or_else(|code| code, |settings| finish(explain(settings, client, json))),
             Command::Audit { command: Audit::Verify { files } } => audit::run_verify(&files),
             Command::HashKey => finish(hash_key()),
@@ -170,14 +170,14 @@ impl Cli {
     }
 }
 
-/// Says where it was and not what it was about, which may be a caller's secret.
+/// Says where it was and not what it was about, which may be a client's secret.
 fn tell_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let at = panic.location().map(ToString::to_string);
     tracing::error!(at, thread = std::thread::current().name(), "a defect in the gateway; please report it");
 }
 
-fn load(config: &Path, reading: Reading) -> Result<Settings, ExitCode> {
-    Settings::load(config, reading).map_err(|faults| {
+fn load(config: &Path, inspection: Inspection) -> Result<Settings, ExitCode> {
+    Settings::load(config, inspection).map_err(|faults| {
         for fault in &faults {
             log::say(format_args!("{}: {fault}", config.display()));
         }

@@ -56,12 +56,12 @@ pub fn run(http: SocketAddr, admin: SocketAddr, traffic: bool, control: Control)
                 tracing::error!(%error, "the stand-in has stopped");
             }
         };
-        let callers = async {
+        let traffic = async {
             if traffic {
                 send_traffic(http).await;
             }
         };
-        tokio::join!(stand_in, callers);
+        tokio::join!(stand_in, traffic);
     })
 }
 

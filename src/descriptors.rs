@@ -1,4 +1,4 @@
-//! File descriptors: how many the process may have open, and how they are shared out.
+//! The limit on open files, and how many connections and calls it has room for.
 //!
 //! Each connection takes one. Without a share of their own, calls could not go on to n4n, and nobody could ask the
 //! admin listener why, once idle clients have taken all there are.
@@ -35,7 +35,7 @@ pub struct Shares {
     shortage: Option<Shortage>,
 }
 
-/// What a limit has no room for.
+/// A limit that is lower than what is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Shortage {
     limit: usize,

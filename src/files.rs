@@ -20,8 +20,8 @@ use rustix::{
     io::Errno,
 };
 
-/// How long a pipe's writer may keep silent, in all, before reading is given up.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The longest that a pipe's writer is waited for in all.
+const READ_WITHIN: Duration = Duration::from_secs(1);
 
 /// The most that is read of a file: more than any configuration or bundle of certificates has.
 const MAX_SIZE: u64 = 16 * 1024 * 1024;
@@ -59,7 +59,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     // One byte more, so that the end is found without another allocation, which would leave a copy of a key.
     let size = usize::try_from(metadata.len().min(MAX_SIZE)).unwrap_or_default() + 1;
     let mut content = Vec::with_capacity(size);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + READ_WITHIN;
     let mut rest = (&file).take(MAX_SIZE + 1);
     // What was read before an error stays in `content`.
     while let Err(error) = rest.read_to_end(&mut content) {
@@ -91,12 +91,12 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     })
 }
 
-/// Waits until a file is ready, or was hung up; false when it was not within `patience`.
+/// Waits until a file is ready, or was hung up; false when it was not within `within`.
 ///
 /// # Errors
 /// Those of the system.
-pub fn wait(file: impl AsFd, flags: PollFlags, patience: Duration) -> io::Result<bool> {
-    let timeout = Timespec::try_from(patience).map_err(io::Error::other)?;
+pub fn wait(file: impl AsFd, flags: PollFlags, within: Duration) -> io::Result<bool> {
+    let timeout = Timespec::try_from(within).map_err(io::Error::other)?;
     match poll(&mut [PollFd::new(&file, flags)], Some(&timeout)) {
         Ok(ready) => Ok(ready > 0),
         // A signal came; nothing is lost by looking again.

@@ -1,4 +1,4 @@
-//! What all requests share: the settings in force with what is derived from them, and the counters.
+//! What all requests share: the settings in force, what is derived from them, and the counters.
 
 use std::{
     fmt, io,
@@ -52,14 +52,14 @@ pub struct Gateway {
     pub refusals: Refusals,
     /// The Redis that the settings in force name.
     pub quota_store: watch::Sender<Option<Arc<Store>>>,
-    /// Tells those who wait that other settings are in force.
+    /// Notified when other settings are in force.
     pub reloaded: Notify,
     phase: watch::Sender<Phase>,
     not_accepting: Spell,
     lines: Lines,
 }
 
-/// The lines of the log that strangers bring about, each kind limited by itself.
+/// Log lines that strangers can bring about, each kind limited by itself.
 #[derive(Debug, Default)]
 struct Lines {
     handshakes: [Limited; HandshakeFailure::ALL.len()],
@@ -94,9 +94,9 @@ pub enum OpenError {
 /// The settings in force and what belongs to them. A request keeps those it began with.
 #[derive(Debug)]
 pub struct Live {
-    /// What the gateway was told.
+    /// The settings.
     pub settings: Settings,
-    /// Since when it has followed that.
+    /// Since when they are in force.
     pub since: SystemTime,
     /// How many settings were in force before these.
     pub generation: u64,
@@ -210,7 +210,7 @@ impl Gateway {
         }
     }
 
-    /// Brings the gauges up to date that are read off rather than counted along.
+    /// Updates the gauges that are read off when metrics are asked for.
     pub fn update_gauges(&self) {
         let signed = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let live = self.live.load();

@@ -2,17 +2,18 @@
 //!
 //! A request's life, in the order in which it meets the modules:
 //!
-//! 1. [`server`] accepts its connection, within [`config`]'s bounds.
-//! 2. [`downstream`] reads its head and its body, each in time, and answers what is refused.
-//! 3. [`policy`] judges it: framing, client, path, head, access, and a body read as [`php`] reads it.
-//! 4. [`quota`] takes it from its user's account, in this process or in the [`quota_store`] that gateways share.
-//! 5. [`audit`] has its intent before anything is sent.
-//! 6. [`proxy`] admits it, or names the [`reason`] against it; what is admitted Pingora forwards, in canonical form.
-//! 7. [`upstream`] says which n4n host it goes to, and what it means when that fails.
-//! 8. [`outcome`] is how it ended: the one record that [`telemetry`] counts and logs.
+//! 1. [`server`] accepts its connection, within [`config`]'s bounds, and hands it to a worker's [`serve`].
+//! 2. [`downstream`] reads its head and its body, each in time; [`wire`] parses what HTTP/1.1 brings.
+//! 3. [`request`] carries it from there on, until its record is made.
+//! 4. [`exchange`] admits it: [`policy`] judges client, path, head, access, and a body read as [`php`] reads it; [`quota`],
+//!    or the [`quota_store`] that gateways share, counts it; [`audit`] has its intent; or a [`reason`] names what is wrong.
+//! 5. A judged call is sent by [`exchange`] in its canonical form, at most once, to a peer that [`upstream`] chooses. A
+//!    request for another path streams through Pingora's proxy in [`passage`].
+//! 6. [`outcome`] is how it ended: the one record that [`telemetry`] counts and logs.
 //!
-//! [`operation`] is what all of this protects, [`gateway`] holds what requests share, [`users`] is who is listed, [`admin`] shows it, [`explain`] judges a request offline, and
-//! [`demo`] runs it all before a [`stand_in`] of n4n.
+//! [`operation`] is what all of this protects, [`gateway`] holds what requests share, [`users`] who is listed, [`admin`]
+//! shows it, [`explain`] judges a request offline, and [`demo`] runs it all before a [`stand_in`] of n4n. Imports lead one way through these layers;
+//! `tests/it/architecture` has the list.
 pub mod admin;
 pub mod alarm;
 pub mod audit;

@@ -1,4 +1,4 @@
-//! Names to addresses.
+//! Looks names up without blocking the runtime.
 
 use std::{
     io,
@@ -9,9 +9,8 @@ use tokio::sync::oneshot;
 
 use crate::threads;
 
-/// The addresses of a name, asked of the system on a thread of its own.
-///
-/// Not by the runtime's pool of threads, which panics where the system has no thread left for it.
+/// The addresses of a name, looked up by the system on a thread of its own: the runtime's pool panics where the system
+/// has no thread left for it.
 ///
 /// # Errors
 /// Those of the look-up, or of starting the thread.

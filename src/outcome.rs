@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{policy::LookupKey, reason::Reason};
 
-/// What tells one request from all others; sortable by time.
+/// A request's unique id, sortable by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestId(Uuid);
 
@@ -147,9 +147,9 @@ pub type UserCounters = [IntCounter; Outcome::LABELS.len()];
 pub struct Record<'a> {
     /// When it began.
     pub time: SystemTime,
-    /// Which it was.
+    /// Its id.
     pub request_id: RequestId,
-    /// Whose it was.
+    /// The client's address.
     pub client: Option<IpAddr>,
     /// The api-username, once it was read.
     pub user: Option<&'a str>,

@@ -1,4 +1,4 @@
-//! What a command says on standard output.
+//! Printing to standard output.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::telemetry::log;
 
-/// How long what was said on standard error may take to come first.
+/// How long to wait for standard error, whose lines come first.
 const FIRST: Duration = Duration::from_secs(1);
 
 /// How far something was printed.

@@ -1,4 +1,4 @@
-//! Every way a call can end other than well, with the one face each shows to callers and operators.
+//! Every way a call can end other than well, with the one face each shows to clients and operators.
 
 use http::StatusCode;
 

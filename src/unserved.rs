@@ -1,5 +1,6 @@
-//! Who was refused before there was a request to answer: connections, and streams of HTTP/2. Handshakes have their
-//! own reasons in [`tls`](crate::tls).
+//! Why connections, and streams of HTTP/2, are refused before there is a request to answer.
+//!
+//! TLS handshakes have their own reasons in [`tls`](crate::tls).
 
 /// Why a connection was closed without serving what came on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub enum ConnectionRefused {
 }
 
 impl ConnectionRefused {
-    /// All of them, each at its number.
+    /// Every variant, at the index of its discriminant.
     pub const ALL: [Self; 6] = [
         Self::MaxConnections,
         Self::AdminConnections,
@@ -77,7 +78,7 @@ pub enum StreamRefused {
 }
 
 impl StreamRefused {
-    /// All of them, each at its number.
+    /// Every variant, at the index of its discriminant.
     pub const ALL: [Self; 3] = [Self::NoRoom, Self::Protocol, Self::Flood];
 
     /// What metric and log call it.

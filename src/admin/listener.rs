@@ -18,13 +18,13 @@ use tokio::{
 use crate::{descriptors::ACCEPT_PAUSE, gateway::Gateway, unserved::ConnectionRefused};
 
 /// The socket, and who may still connect to it.
-pub(super) struct Listener {
+pub(super) struct AdminListener {
     socket: TcpListener,
     places: Arc<Semaphore>,
     gateway: Arc<Gateway>,
 }
 
-impl Listener {
+impl AdminListener {
     /// A listener that nobody has connected to.
     pub(super) fn new(socket: TcpListener, gateway: Arc<Gateway>) -> Self {
         let places = Arc::new(Semaphore::new(gateway.live().shares.admin));
@@ -32,15 +32,15 @@ impl Listener {
     }
 }
 
-impl axum::serve::Listener for Listener {
-    type Io = Connection;
+impl axum::serve::Listener for AdminListener {
+    type Io = AdminConnection;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
+    async fn accept(&mut self) -> (AdminConnection, SocketAddr) {
         loop {
             match self.socket.accept().await {
                 Ok((socket, client)) => match self.places.clone().try_acquire_owned() {
-                    Ok(place) => return (Connection { socket, _place: place }, client),
+                    Ok(place) => return (AdminConnection { socket, _place: place }, client),
                     Err(_) => self.gateway.connection_refused(ConnectionRefused::AdminConnections, client),
                 },
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -58,24 +58,24 @@ impl axum::serve::Listener for Listener {
 }
 
 /// A connection with its place, given back when it is dropped.
-pub(super) struct Connection {
+pub(super) struct AdminConnection {
     socket: TcpStream,
     _place: OwnedSemaphorePermit,
 }
 
-impl Connection {
+impl AdminConnection {
     fn socket(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
         Pin::new(&mut self.get_mut().socket)
     }
 }
 
-impl AsyncRead for Connection {
+impl AsyncRead for AdminConnection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.socket().poll_read(cx, into)
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for AdminConnection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.socket().poll_write(cx, bytes)
     }

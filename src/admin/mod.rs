@@ -17,7 +17,7 @@ use bytes::Bytes;
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::gateway::{Gateway, Phase};
-use listener::Listener;
+use listener::AdminListener;
 use sampler::Sampler;
 
 /// What the admin listener looks at.
@@ -35,7 +35,7 @@ struct View {
 pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>) -> std::io::Result<()> {
     let sampler = Sampler::new(gateway.clone());
     let mut phase = gateway.phase();
-    let listener = Listener::new(listener, gateway.clone());
+    let listener = AdminListener::new(listener, gateway.clone());
     let view = View { gateway, events: watch::Sender::new(sampler.event()) };
     let events = view.events.clone();
     let routes = Router::new()

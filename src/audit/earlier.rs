@@ -1,4 +1,4 @@
-//! Which record the first of an empty file follows: the last of the files that were rotated away.
+//! The last record of the files that were rotated away, which the first of an empty file follows.
 
 use std::{
     fs::{self, DirEntry, File, OpenOptions},
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::{
     Digest,
-    hold::{Hold, Patience},
+    lock::{FileLock, LockWait},
     record::Link,
     tail,
 };
@@ -27,7 +27,7 @@ struct Rotated {
     time: Option<Timestamp>,
 }
 
-/// The last record in the files beside `trail`, for who knows nothing of them.
+/// The last record in the files beside `trail`.
 pub(super) fn last(trail: &Path) -> io::Result<Option<Digest>> {
     let rotated = rotated(trail)?;
     // By the record's own time: a file's is changed by whoever copies it.
@@ -35,7 +35,7 @@ pub(super) fn last(trail: &Path) -> io::Result<Option<Digest>> {
     Ok(newest.map(|file| follow(file.last, &rotated)))
 }
 
-/// The last record in the files beside `trail`, for who knows one that was the last before.
+/// The last record in the files beside `trail` on the chain from a `known` one.
 pub(super) fn last_since(known: Digest, trail: &Path) -> io::Result<Digest> {
     Ok(follow(known, &rotated(trail)?))
 }
@@ -85,7 +85,7 @@ fn read(entry: &DirEntry, trail: &Path) -> io::Result<Option<Rotated>> {
     let file = Arc::new(mended.or_else(|_| File::open(&path))?);
     // Another process may still write here. It looks at the trail's path under this lock, where the new
     // file already is, so that what is read now stays the last.
-    let _hold = Hold::take(&file, Patience::Full)?;
+    let _lock = FileLock::take(&file, LockWait::Full)?;
     let length = file.metadata()?.len();
     let end = tail::read(&file, length)?;
     let Some((line, link)) = end.line.and_then(|line| Link::read(&line).map(|link| (line, link))) else {

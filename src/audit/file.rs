@@ -1,4 +1,4 @@
-//! A trail's file: its end, its lock, and what follows it.
+//! A trail's file: appending under its lock, and following rotation.
 
 use std::{
     fs::{self, File, FileType, Metadata, OpenOptions},
@@ -14,7 +14,7 @@ use rustix::fs::OFlags;
 
 use super::{
     Digest, earlier,
-    hold::{Hold, Patience},
+    lock::{FileLock, LockWait},
     record, tail,
 };
 use crate::files;
@@ -69,7 +69,7 @@ impl TrailFile {
             torn: 0,
             is_stranded: false,
         };
-        drop(file.settle(Absence::Begin, Patience::Full)?);
+        drop(file.settle(Absence::Begin, LockWait::Full)?);
         if file.end == 0 {
             // Whoever begins the file meanwhile is noticed with the first record.
             file.last = earlier::last(path)?.unwrap_or(Digest::START);
@@ -88,7 +88,7 @@ impl TrailFile {
 
     /// Goes over to the file that is at the path now, beginning it where there is none.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
-        self.settle(Absence::Begin, Patience::Full).map(drop).map_err(|error| told(&self.path, &error))
+        self.settle(Absence::Begin, LockWait::Full).map(drop).map_err(|error| told(&self.path, &error))
     }
 
     /// Forces to the disk what was appended.
@@ -100,9 +100,9 @@ impl TrailFile {
     pub(super) fn append<'a>(
         &mut self,
         texts: impl Iterator<Item = &'a [u8]>,
-        patience: Patience,
+        wait: LockWait,
     ) -> io::Result<()> {
-        let _hold = self.settle(Absence::Wait, patience)?;
+        let _lock = self.settle(Absence::Wait, wait)?;
         let mut last = self.last;
         self.lines.clear();
         for text in texts {
@@ -130,9 +130,9 @@ impl TrailFile {
     /// Every process looks at the path under the lock of the file that it is in. So once the next file is
     /// there, nothing more is appended to the ones before, and whoever then reads their ends under their
     /// locks knows the last record. Nobody waits for one file's lock while having another's.
-    fn settle(&mut self, absence: Absence, patience: Patience) -> io::Result<Hold> {
+    fn settle(&mut self, absence: Absence, wait: LockWait) -> io::Result<FileLock> {
         loop {
-            let hold = Hold::take(&self.file, patience)?;
+            let lock = FileLock::take(&self.file, wait)?;
             let mut there = find(&self.path)?;
             // A file without a name was deleted, not rotated.
             let is_kept = there.is_none()
@@ -145,7 +145,7 @@ impl TrailFile {
             if let Some(there) = there.as_ref().filter(|there| id(there) == self.id) {
                 self.catch_up(there.len())?;
                 self.is_stranded = false;
-                return Ok(hold);
+                return Ok(lock);
             }
             self.catch_up(self.file.metadata()?.len())?;
             let file = match open(&self.path) {
@@ -156,11 +156,11 @@ impl TrailFile {
                         let trail = self.path.display();
                         tracing::error!(%trail, %error, "the audit trail goes on in the file that was moved away");
                     }
-                    return Ok(hold);
+                    return Ok(lock);
                 }
                 Err(error) => return Err(error),
             };
-            drop(hold);
+            drop(lock);
             // There may have been others in between, if this process had nothing to write meanwhile.
             self.last = earlier::last_since(self.last, &self.path)?;
             self.id = id(&file.metadata()?);

@@ -1,6 +1,6 @@
 //! Who asked for which customer, and what n4n said: one chain of records, appended to a file.
 //!
-//! A [`Trail`] takes two records a call: the [`Intent`] before it is forwarded and the [`Outcome`] before
+//! A [`Trail`] takes two records a call: the [`Intent`] before it is forwarded and the [`Conclusion`] before
 //! its answer ends. Every record carries the SHA-256 of the line before it, over restarts, rotation and
 //! several processes, so that [`verify`](verify()) finds whatever was changed or taken out later; the hash
 //! of the last line, kept elsewhere, proves the end.
@@ -15,7 +15,7 @@
 mod chain;
 mod earlier;
 mod file;
-mod hold;
+mod lock;
 mod queue;
 mod record;
 mod tail;
@@ -28,7 +28,7 @@ use std::{net::IpAddr, time::SystemTime};
 pub use chain::Digest;
 pub use queue::Unwritable;
 pub use trail::{Recording, Trail};
-pub use verify::{Broken, Fault, Verified, run_verify, verify};
+pub use verify::{BrokenTrail, TrailFault, Verified, run_verify, verify};
 
 use crate::{
     outcome::{RequestId, UnlockResult},
@@ -36,16 +36,16 @@ use crate::{
     reason::Reason,
 };
 
-/// What is about to be forwarded.
+/// A call that is about to be forwarded.
 #[derive(Debug, Clone, Copy)]
 pub struct Intent<'a> {
-    /// When.
+    /// When the record was made.
     pub time: SystemTime,
-    /// Which request it is.
+    /// The id of the request.
     pub request_id: RequestId,
-    /// From where; none where it is not known.
+    /// The client's address; none where it is not known.
     pub client: Option<IpAddr>,
-    /// Who, by the api-username; none where it was not readable.
+    /// The api-username; none where it was not readable.
     pub user: Option<&'a str>,
     /// By what the customer is looked up; none where it was not readable.
     pub lookup: Option<LookupKey>,
@@ -55,29 +55,37 @@ pub struct Intent<'a> {
 
 /// What became of an [`Intent`].
 #[derive(Debug, Clone, Copy)]
-pub struct Outcome {
-    /// When.
+pub struct Conclusion {
+    /// When the record was made.
     pub time: SystemTime,
-    /// Which request it was.
+    /// The id of the request.
     pub request_id: RequestId,
-    /// What n4n said.
-    pub answer: Answer,
+    /// What was seen of n4n's answer.
+    pub seen: Seen,
     /// Why the gateway answered in n4n's place, where it did.
     pub reason: Option<Reason>,
 }
 
-/// What n4n said to a call.
+impl Conclusion {
+    /// The outcome of a call that was not forwarded although its intent was written.
+    fn never_forwarded(request_id: RequestId) -> Self {
+        let reason = Some(Reason::AuditUnavailable);
+        Self { time: SystemTime::now(), request_id, seen: Seen::Nothing, reason }
+    }
+}
+
+/// What the gateway saw of n4n's answer to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// It answered.
-    Seen {
+pub enum Seen {
+    /// A whole answer.
+    Answer {
         /// The answer's status.
         status: u16,
         /// What the answer means.
         result: UnlockResult,
     },
-    /// Its answer was not seen, if there was one.
-    Unknown,
+    /// No answer, whether n4n gave one or not.
+    Nothing,
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What waits for the trail's writer, and what it knows of how the writer is doing.
+//! The queue of records before the trail's writer, and whether the writer keeps up.
 
 use std::{
     collections::VecDeque,
@@ -15,13 +15,13 @@ use tokio::sync::oneshot;
 
 use crate::outcome::RequestId;
 
-/// How many orders may wait before intents are refused: those of many seconds, at a rate no gateway reaches.
+/// Orders that may wait before intents are refused: many seconds' worth at any rate a gateway reaches.
 const MAX_WAITING: usize = 16_384;
 
 /// The most records that are written at once, so that the file's lock is given back soon.
 const MAX_GROUP: usize = 256;
 
-/// How long an append may take; who has waited so long goes on without it.
+/// The longest that anyone waits for an append.
 pub(super) const APPEND_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long the writer may be busy with a group before the trail counts as doubtful.
@@ -62,15 +62,15 @@ pub(super) struct Entry {
     pub(super) request_id: RequestId,
     /// Its line, but for the digest of the line before and what follows that.
     pub(super) text: Vec<u8>,
-    pub(super) kind: Kind,
+    pub(super) kind: EntryKind,
 }
 
 /// Which of a call's two records it is, and who waits for it.
 #[derive(Debug)]
-pub(super) enum Kind {
-    /// Without its caller it is not written, for then nothing is forwarded.
+pub(super) enum EntryKind {
+    /// Not written once nobody waits for it any more: then the call is not forwarded.
     Intent(Reply),
-    /// It is written in any case, since the call has been forwarded.
+    /// Written in any case: the call has been forwarded.
     Outcome(Option<Reply>),
 }
 
@@ -85,7 +85,7 @@ pub(super) enum Order {
     Flush(mpsc::SyncSender<io::Result<()>>),
 }
 
-/// The orders, between those who give them and the writer.
+/// Orders for the writer, first in, first out.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -144,12 +144,12 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// What the writer is to do next, waited for; nothing when `patience` has run out. None once all is done
+    /// What the writer is to do next, waited for; nothing when `within` has run out. None once all is done
     /// and the queue is closed.
-    pub(super) fn next(&self, patience: Option<Duration>) -> Option<Vec<Order>> {
+    pub(super) fn next(&self, within: Option<Duration>) -> Option<Vec<Order>> {
         let mut state = self.state();
         state.busy_since = None;
-        let until = patience.map(|patience| Instant::now() + patience);
+        let until = within.map(|within| Instant::now() + within);
         loop {
             if !state.orders.is_empty() {
                 state.busy_since = Some(Instant::now());

@@ -5,7 +5,7 @@ use std::{io, net::IpAddr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Digest, Intent, Outcome};
+use super::{Conclusion, Digest, Intent, Seen};
 use crate::outcome::UnlockResult;
 
 /// The event that opens a call.
@@ -15,7 +15,7 @@ pub(super) const OUTCOME: &str = "outcome";
 
 /// A record, as it is written.
 #[derive(Serialize)]
-pub(super) struct Line<'a> {
+pub(super) struct RecordLine<'a> {
     time: Timestamp,
     event: &'static str,
     request_id: &'a str,
@@ -40,7 +40,7 @@ const PREV: &[u8] = b",\"prev\":\"";
 /// What stands behind that digest, without the line break.
 pub(super) const END: &[u8] = b"\"}";
 
-impl<'a> Line<'a> {
+impl<'a> RecordLine<'a> {
     /// An intent; `id` lends the text of its request id a place.
     pub(super) fn intent(intent: &Intent<'a>, id: &'a mut [u8; 36]) -> Self {
         Self {
@@ -58,10 +58,10 @@ impl<'a> Line<'a> {
     }
 
     /// An outcome; `id` lends the text of its request id a place.
-    pub(super) fn outcome(outcome: &Outcome, id: &'a mut [u8; 36]) -> Self {
-        let (status, result) = match outcome.answer {
-            Answer::Seen { status, result } => (Some(status), UnlockResult::LABELS[result.index()]),
-            Answer::Unknown => (None, "unknown"),
+    pub(super) fn outcome(outcome: &Conclusion, id: &'a mut [u8; 36]) -> Self {
+        let (status, result) = match outcome.seen {
+            Seen::Answer { status, result } => (Some(status), UnlockResult::LABELS[result.index()]),
+            Seen::Nothing => (None, "unknown"),
         };
         Self {
             time: Timestamp::try_from(outcome.time).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! The end of a trail's file: its last whole record, and what a crash left behind it.
+//! The end of a trail's file: the last whole record, and a torn one after it.
 
 use std::{
     ffi::OsString,
@@ -18,7 +18,7 @@ const CHUNK: usize = 4096;
 
 /// Where the whole records of a file end.
 #[derive(Debug)]
-pub(super) struct End {
+pub(super) struct TrailEnd {
     /// The first byte behind the last whole record.
     pub(super) at: u64,
     /// That record's line, without its line break.
@@ -26,12 +26,12 @@ pub(super) struct End {
 }
 
 /// Reads the end of a file of `length` bytes.
-pub(super) fn read(file: &File, length: u64) -> io::Result<End> {
-    let Some(line_break) = last_break(file, length)? else { return Ok(End { at: 0, line: None }) };
+pub(super) fn read(file: &File, length: u64) -> io::Result<TrailEnd> {
+    let Some(line_break) = last_break(file, length)? else { return Ok(TrailEnd { at: 0, line: None }) };
     let start = last_break(file, line_break)?.map_or(0, |before| before + 1);
     let mut line = vec![0; usize::try_from(line_break - start).map_err(io::Error::other)?];
     file.read_exact_at(&mut line, start)?;
-    Ok(End { at: line_break + 1, line: Some(line) })
+    Ok(TrailEnd { at: line_break + 1, line: Some(line) })
 }
 
 /// The last line break before `end`.

@@ -1,25 +1,25 @@
-//! Handing records to a trail's writer, and waiting for it.
+//! A trail: records are handed to its writer, and waited for no longer than two seconds.
 
 use std::{
     io,
     path::Path,
     sync::{Arc, mpsc},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use prometheus::IntCounter;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    Answer, Intent, Outcome,
+    Conclusion, Intent,
     file::TrailFile,
-    queue::{APPEND_WITHIN, Entry, Kind, Order, Queue, Unwritable},
-    record::Line,
-    writer::Writer,
+    queue::{APPEND_WITHIN, Entry, EntryKind, Order, Queue, Unwritable},
+    record::RecordLine,
+    writer::TrailWriter,
 };
-use crate::{outcome::RequestId, reason::Reason, threads};
+use crate::{outcome::RequestId, threads};
 
-/// How long a file may take to be opened, or opened anew, while the gateway serves.
+/// The longest that opening a file, or opening it again, may take while the gateway serves.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the last records may take when the process ends.
@@ -30,7 +30,7 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 /// One thread writes it. Whoever records something waits for that thread's word, never for the file, and never
 /// longer than two seconds. The thread takes all that waits, and appends it in one write under the file's lock.
 ///
-/// An intent that cannot be written leaves no trace in the file, and one whose caller had gone by then is
+/// An intent that cannot be written leaves no trace in the file, and one that nobody waits for any more is
 /// followed by an outcome that says so. Outcomes that cannot be written are kept and written once they can be.
 /// Each record is tried anew, so that the trail works again once what was wrong with it is mended.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Trail {
         let queue = Arc::new(Queue::default());
         let file = TrailFile::open(path)?;
         queue.set_torn(file.torn());
-        let writer = Writer::new(file, queue.clone(), errors.clone());
+        let writer = TrailWriter::new(file, queue.clone(), errors.clone());
         threads::spawn("audit-trail", move || writer.run())?;
         Ok(Self { queue, errors })
     }
@@ -72,10 +72,10 @@ impl Trail {
     /// It is not recorded, and must not be forwarded.
     pub async fn intent(&self, intent: &Intent<'_>) -> Result<(), Unwritable> {
         let recorded = async {
-            let text = Line::intent(intent, &mut [0; 36]).text()?;
+            let text = RecordLine::intent(intent, &mut [0; 36]).text()?;
             let (reply, answer) = oneshot::channel();
             let request_id = intent.request_id;
-            self.queue.push_intent(Entry { request_id, text, kind: Kind::Intent(reply) })?;
+            self.queue.push_intent(Entry { request_id, text, kind: EntryKind::Intent(reply) })?;
             Awaited { answer, request_id, queue: &self.queue }.answer().await
         };
         recorded.await.inspect_err(|_| self.errors.inc())
@@ -85,19 +85,19 @@ impl Trail {
     ///
     /// # Errors
     /// It is not recorded yet; it will be as soon as it can be.
-    pub async fn outcome(&self, outcome: &Outcome) -> Result<(), Unwritable> {
+    pub async fn outcome(&self, outcome: &Conclusion) -> Result<(), Unwritable> {
         self.begin_outcome(outcome).written().await
     }
 
     /// Begins to record what became of it, which is done whether that is waited for or not.
-    pub fn begin_outcome(&self, outcome: &Outcome) -> Recording {
+    pub fn begin_outcome(&self, outcome: &Conclusion) -> Recording {
         let (reply, answer) = oneshot::channel();
         push_outcome(&self.queue, outcome, Some(reply));
         Recording(answer)
     }
 
     /// Records what became of it, for those that cannot wait.
-    pub fn outcome_later(&self, outcome: &Outcome) {
+    pub fn outcome_later(&self, outcome: &Conclusion) {
         push_outcome(&self.queue, outcome, None);
     }
 
@@ -171,33 +171,27 @@ impl Awaited<'_> {
     }
 }
 
-/// An intent that was written while its caller went away is one of a call that is not forwarded.
+/// An intent that was written after its request was given up belongs to a call that is not forwarded.
 impl Drop for Awaited<'_> {
     fn drop(&mut self) {
         self.answer.close();
         if let Ok(Ok(())) = self.answer.try_recv() {
-            push_outcome(self.queue, &never_forwarded(self.request_id), None);
+            push_outcome(self.queue, &Conclusion::never_forwarded(self.request_id), None);
         }
     }
 }
 
-/// What became of a call that was not forwarded, although its intent was written.
-pub(super) fn never_forwarded(request_id: RequestId) -> Outcome {
-    let reason = Some(Reason::AuditUnavailable);
-    Outcome { time: SystemTime::now(), request_id, answer: Answer::Unknown, reason }
-}
-
-fn push_outcome(queue: &Queue, outcome: &Outcome, reply: Option<oneshot::Sender<Result<(), Unwritable>>>) {
-    match Line::outcome(outcome, &mut [0; 36]).text() {
+fn push_outcome(queue: &Queue, outcome: &Conclusion, reply: Option<oneshot::Sender<Result<(), Unwritable>>>) {
+    match RecordLine::outcome(outcome, &mut [0; 36]).text() {
         Ok(text) => {
-            let entry = Entry { request_id: outcome.request_id, text, kind: Kind::Outcome(reply) };
+            let entry = Entry { request_id: outcome.request_id, text, kind: EntryKind::Outcome(reply) };
             queue.push(Order::Append(entry));
         }
         Err(error) => tracing::error!(%error, "an outcome cannot be put into words"),
     }
 }
 
-/// Waits for the writer's word, but not for ever.
+/// Waits for the writer to answer, for as long as an append may take.
 async fn wait(answer: &mut oneshot::Receiver<Result<(), Unwritable>>) -> Result<(), Unwritable> {
     match timeout(APPEND_WITHIN, &mut *answer).await {
         Ok(Ok(written)) => written,

@@ -1,4 +1,4 @@
-//! Whether a trail is whole.
+//! Verifies that the chain of a trail is whole.
 
 use std::{
     collections::HashSet,
@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::{
     Digest,
-    hold::{Hold, Patience},
+    lock::{FileLock, LockWait},
     record::{INTENT, Link, OUTCOME},
 };
 
@@ -36,18 +36,18 @@ pub struct Verified {
 /// The first place where a trail is not whole.
 #[derive(Debug, Error)]
 #[error("{}:{line}: {what}", file.display())]
-pub struct Broken {
+pub struct BrokenTrail {
     /// In which file.
     pub file: PathBuf,
     /// In which of its lines, counted from 1.
     pub line: u64,
     /// What is wrong there.
-    pub what: Fault,
+    pub what: TrailFault,
 }
 
 /// What is wrong with a line of a trail.
 #[derive(Debug, Error)]
-pub enum Fault {
+pub enum TrailFault {
     /// It cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(#[from] io::Error),
@@ -82,11 +82,11 @@ pub enum Fault {
 ///
 /// # Errors
 /// The first record that is broken.
-pub fn verify(files: &[PathBuf]) -> Result<Verified, Broken> {
+pub fn verify(files: &[PathBuf]) -> Result<Verified, BrokenTrail> {
     let mut chain = Chain::default();
     for file in files {
         let mut line = 1;
-        chain.read(file, &mut line).map_err(|what| Broken { file: file.clone(), line, what })?;
+        chain.read(file, &mut line).map_err(|what| BrokenTrail { file: file.clone(), line, what })?;
     }
     Ok(Verified {
         records: chain.records,
@@ -106,16 +106,16 @@ struct Chain {
 }
 
 impl Chain {
-    fn read(&mut self, path: &Path, line_number: &mut u64) -> Result<(), Fault> {
+    fn read(&mut self, path: &Path, line_number: &mut u64) -> Result<(), TrailFault> {
         let mut reader = BufReader::new(between_records(path)?);
         let mut line = Vec::new();
         while reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
             if line.pop_if(|last| *last == b'\n').is_some() {
                 self.add(&line)?;
             } else if line.len() as u64 == MAX_LINE {
-                return Err(Fault::TooLong);
+                return Err(TrailFault::TooLong);
             } else {
-                return Err(Fault::Incomplete);
+                return Err(TrailFault::Incomplete);
             }
             line.clear();
             *line_number += 1;
@@ -123,12 +123,12 @@ impl Chain {
         Ok(())
     }
 
-    fn add(&mut self, line: &[u8]) -> Result<(), Fault> {
-        let link: Link =
-            serde_json::from_slice(line).map_err(|error| Fault::NotARecord { column: error.column() })?;
-        let said = link.prev().ok_or(Fault::Unlinked)?;
+    fn add(&mut self, line: &[u8]) -> Result<(), TrailFault> {
+        let link: Link = serde_json::from_slice(line)
+            .map_err(|error| TrailFault::NotARecord { column: error.column() })?;
+        let said = link.prev().ok_or(TrailFault::Unlinked)?;
         match self.last {
-            Some(found) if found != said => return Err(Fault::Unchained { found, said }),
+            Some(found) if found != said => return Err(TrailFault::Unchained { found, said }),
             Some(_) => {}
             None => self.first_prev = Some(said),
         }
@@ -147,9 +147,9 @@ impl Chain {
 fn between_records(path: &Path) -> io::Result<impl Read> {
     let file = Arc::new(File::open(path)?);
     // A file that cannot be locked, on read-only media perhaps, is read as it is.
-    let hold = Hold::take(&file, Patience::Full);
+    let lock = FileLock::take(&file, LockWait::Full);
     let metadata = file.metadata()?;
-    drop(hold);
+    drop(lock);
     // Of a pipe there is no length to know.
     let length = if metadata.is_file() { metadata.len() } else { u64::MAX };
     Ok(file.take(length))

@@ -5,22 +5,22 @@ use std::{io, mem, sync::Arc, time::Duration};
 use prometheus::IntCounter;
 
 use super::{
+    Conclusion,
     file::TrailFile,
-    hold::Patience,
-    queue::{Entry, Kind, Order, Queue, Unwritable},
-    record::Line,
-    trail::never_forwarded,
+    lock::LockWait,
+    queue::{Entry, EntryKind, Order, Queue, Unwritable},
+    record::RecordLine,
 };
 
 /// How often outcomes that could not be written are tried again when nothing else is to be written.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// How many outcomes that could not be written are kept: more than there are calls in flight.
+/// The most outcomes kept for another try: more than there are calls in flight.
 const MAX_OWED: usize = 65_536;
 
 /// Writes what the queue has, group by group.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(super) struct TrailWriter {
     file: TrailFile,
     queue: Arc<Queue>,
     errors: IntCounter,
@@ -28,7 +28,7 @@ pub(super) struct Writer {
     owed: Vec<Entry>,
 }
 
-impl Writer {
+impl TrailWriter {
     pub(super) fn new(file: TrailFile, queue: Arc<Queue>, errors: IntCounter) -> Self {
         Self { file, queue, errors, owed: Vec::new() }
     }
@@ -66,9 +66,9 @@ impl Writer {
         if group.is_empty() && self.owed.is_empty() {
             return;
         }
-        let patience = if self.queue.is_failing() { Patience::Short } else { Patience::Full };
+        let lock_wait = if self.queue.is_failing() { LockWait::Short } else { LockWait::Full };
         let texts = self.owed.iter().chain(&group).map(|entry| entry.text.as_slice());
-        let written = self.file.append(texts, patience).map_err(Unwritable::from);
+        let written = self.file.append(texts, lock_wait).map_err(Unwritable::from);
         self.queue.set_torn(self.file.torn());
         // Before anybody is told, so that whoever comes next knows.
         self.note(&written);
@@ -94,24 +94,24 @@ impl Writer {
     fn tell(&mut self, entry: Entry, written: &Result<(), Unwritable>) {
         let Entry { request_id, text, kind } = entry;
         match kind {
-            Kind::Intent(reply) => {
+            EntryKind::Intent(reply) => {
                 let is_alone = reply.send(written.clone()).is_err();
                 if is_alone && written.is_ok() {
-                    // Its caller gave up while it was being written.
-                    match Line::outcome(&never_forwarded(request_id), &mut [0; 36]).text() {
-                        Ok(text) => self.owe(Entry { request_id, text, kind: Kind::Outcome(None) }),
+                    // Its request was given up while it was being written.
+                    match RecordLine::outcome(&Conclusion::never_forwarded(request_id), &mut [0; 36]).text() {
+                        Ok(text) => self.owe(Entry { request_id, text, kind: EntryKind::Outcome(None) }),
                         Err(error) => tracing::error!(%error, "an outcome cannot be put into words"),
                     }
                 }
             }
-            Kind::Outcome(reply) => {
+            EntryKind::Outcome(reply) => {
                 if let Some(reply) = reply {
                     // Who waited may have gone on.
                     let _ = reply.send(written.clone());
                 }
                 if written.is_err() {
                     self.errors.inc();
-                    self.owe(Entry { request_id, text, kind: Kind::Outcome(None) });
+                    self.owe(Entry { request_id, text, kind: EntryKind::Outcome(None) });
                 }
             }
         }
@@ -146,8 +146,8 @@ impl Entry {
     /// Whether nobody waits any more for an intent.
     fn is_abandoned(&self) -> bool {
         match &self.kind {
-            Kind::Intent(reply) => reply.is_closed(),
-            Kind::Outcome(_) => false,
+            EntryKind::Intent(reply) => reply.is_closed(),
+            EntryKind::Outcome(_) => false,
         }
     }
 }

@@ -50,7 +50,7 @@ impl<'a> Faults<'a> {
         self.found.push(Fault { line, place: place.into(), reason: reason.into(), mend: mend.into() });
     }
 
-    /// Takes note of where the value of a key stands.
+    /// Remembers where the value of a key stands.
     pub(super) fn stands(&mut self, place: String, span: Range<usize>) {
         self.spans.insert(place, span);
     }

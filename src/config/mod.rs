@@ -1,4 +1,4 @@
-//! The configuration as it is meant, and the way to it from the file as it is written.
+//! The settings, as meant, and how they are read from the configuration file.
 
 mod fault;
 mod resolve;
@@ -18,7 +18,7 @@ use std::{
 use http::{HeaderName, Method, StatusCode};
 
 pub use fault::Fault;
-pub use surroundings::Reading;
+pub use surroundings::Inspection;
 pub use units::HostPort;
 
 use crate::{
@@ -36,11 +36,11 @@ pub struct Settings {
     pub listen: Listen,
     /// What it forwards to.
     pub upstream: Upstream,
-    /// What may pass.
+    /// The rules of admission.
     pub policy: Policy,
     /// How long a request may take to arrive.
     pub deadlines: Deadlines,
-    /// The caller's own fields that are forwarded with an unlock call, the built-in ones included; each once.
+    /// The client's fields that are forwarded with an unlock call, the built-in ones included; each once.
     pub forward_headers: Vec<HeaderName>,
     /// The quota of each client address; none: unlimited.
     pub client_quota: Option<Quota>,
@@ -103,14 +103,14 @@ impl Listen {
 pub struct Https {
     /// Where it listens.
     pub address: SocketAddr,
-    /// What it shows and asks for.
+    /// Its certificates and its client CA.
     pub server: Arc<rustls::ServerConfig>,
-    /// The files of the certificates that it shows and believes.
+    /// The files of its certificates and of its client CA.
     pub certificates: Vec<Expiring>,
 }
 
 impl Https {
-    /// Takes over what the settings in force say of this address; keeps what it has where they say nothing.
+    /// Follows the settings in force for this address; keeps its own where they no longer name it.
     pub fn follow(&mut self, listen: &Listen) {
         if let Some(now) = listen.https.iter().find(|now| now.address == self.address)
             && !Arc::ptr_eq(&now.server, &self.server)
@@ -127,7 +127,7 @@ pub struct Upstream {
     pub peers: Vec<HostPort>,
     /// The Host sent to them.
     pub host: String,
-    /// How it is verified; none: plain HTTP.
+    /// TLS to it; none: plain HTTP.
     pub tls: Option<UpstreamTls>,
     /// How peers are checked; none: they are judged by their connects alone.
     pub health_check: Option<HealthCheck>,
@@ -161,9 +161,9 @@ pub struct HealthCheck {
 /// TLS to the upstream.
 #[derive(Debug, Clone)]
 pub struct UpstreamTls {
-    /// Whom to believe, and what to show.
+    /// The CAs that it is verified by, and the client certificate.
     pub trust: Trust,
-    /// The files of the certificates that are shown and believed.
+    /// The files of the client certificate and of the CAs.
     pub certificates: Vec<Expiring>,
 }
 
@@ -219,11 +219,11 @@ pub enum AccessSink {
 }
 
 impl Settings {
-    /// Reads the configuration file, and looks at what it names as far as it is read for that.
+    /// Reads the configuration file, and inspects what it names as far as `inspection` says.
     ///
     /// # Errors
     /// Every fault found, in the order of the file.
-    pub fn load(file: &Path, reading: Reading) -> Result<Self, Vec<Fault>> {
+    pub fn load(file: &Path, inspection: Inspection) -> Result<Self, Vec<Fault>> {
         let text = files::read_text(file).map_err(|error| {
             vec![Fault {
                 line: None,
@@ -232,7 +232,7 @@ impl Settings {
                 mend: "name a readable TOML file in UTF-8".into(),
             }]
         })?;
-        resolve::resolve(&text, file.parent().unwrap_or(Path::new("")), reading)
+        resolve::resolve(&text, file.parent().unwrap_or(Path::new("")), inspection)
     }
 
     /// Reads the text of a configuration whose relative paths start at `folder`.
@@ -240,7 +240,7 @@ impl Settings {
     /// # Errors
     /// Every fault found, in the order of the text.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Fault>> {
-        resolve::resolve(text, folder, Reading::Alone)
+        resolve::resolve(text, folder, Inspection::Alone)
     }
 
     /// What an operator should know today although the gateway starts.

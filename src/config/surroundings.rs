@@ -1,4 +1,4 @@
-//! What the gateway would open at its start, looked at without opening or changing it.
+//! Checks of the files, folders and addresses that a configuration names, without opening or changing them.
 //!
 //! A configuration that is sound by itself can still name what is not there, or not the gateway's to use. What is
 //! found here is what would keep it from starting, told while there is time.
@@ -24,21 +24,20 @@ use rustls::RootCertStore;
 use super::{AccessSink, Listen, Log, Settings, fault::Faults};
 use crate::files;
 
-/// How much of its surroundings a configuration is read with. The files that it is made of, certificates and keys
-/// among them, are read in any case.
+/// How much of what a configuration names is inspected. Certificates, keys and secrets are read in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reading {
-    /// None: nothing will be opened.
+pub enum Inspection {
+    /// Nothing more.
     Alone,
-    /// All that must be as it should for the gateway to start and not to give up again and again.
+    /// Everything that would keep the gateway from starting.
     ToStart,
-    /// Also the addresses, which may yet come to this machine before the gateway starts or starts again.
+    /// Also the addresses, which this machine may not have yet.
     ToCheck,
 }
 
-/// Looks at all that would be opened.
-pub(super) fn look(listen: &Listen, log: &Log, reading: Reading, faults: &mut Faults<'_>) {
-    if reading == Reading::Alone {
+/// Inspects everything that would be opened.
+pub(super) fn look(listen: &Listen, log: &Log, inspection: Inspection, faults: &mut Faults<'_>) {
+    if inspection == Inspection::Alone {
         return;
     }
     if let AccessSink::File(path) = &log.access
@@ -67,13 +66,13 @@ pub(super) fn look(listen: &Listen, log: &Log, reading: Reading, faults: &mut Fa
         faults.add_at("SSL_CERT_FILE", reason, mend);
     }
     for (key, address) in listen.addresses() {
-        if let Err(Obstacle(reason, mend)) = may_listen(address, reading) {
+        if let Err(Obstacle(reason, mend)) = may_listen(address, inspection) {
             faults.add_at(&format!("listen.{key}"), reason, mend);
         }
     }
 }
 
-/// What an operator should know of it although the gateway would start.
+/// What an operator should know although the gateway would start.
 pub(super) fn warnings(settings: &Settings) -> Vec<String> {
     let mut warnings = Vec::new();
     if let AccessSink::File(path) = &settings.log.access
@@ -198,7 +197,7 @@ fn system_roots() -> Result<(), Obstacle> {
 
 /// Whether the address could be listened on, as far as it depends on the address and on who asks. What else has its
 /// port at present does not count.
-fn may_listen(address: SocketAddr, reading: Reading) -> Result<(), Obstacle> {
+fn may_listen(address: SocketAddr, inspection: Inspection) -> Result<(), Obstacle> {
     // Bound and never listened on, a socket takes nothing from anybody. Any port will do to ask for the address.
     let is_privileged = address.port() != 0 && address.port() < first_unprivileged_port();
     let asked = if is_privileged { address } else { SocketAddr::new(address.ip(), 0) };
@@ -207,7 +206,7 @@ fn may_listen(address: SocketAddr, reading: Reading) -> Result<(), Obstacle> {
         set_socket_reuseaddr(&socket, true)?;
         bind(&socket, &asked)
     });
-    let is_to_be_here = reading == Reading::ToCheck;
+    let is_to_be_here = inspection == Inspection::ToCheck;
     match bound.map_err(|error| io::Error::from(error).kind()) {
         Err(io::ErrorKind::PermissionDenied) if is_privileged => Err(Obstacle::new(
             format!("names {address}, a port that the gateway's user may not listen on"),

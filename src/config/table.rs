@@ -9,7 +9,7 @@ use toml::{
 
 use super::fault::Faults;
 
-/// One table of the file; what is not taken from it is an unknown key.
+/// One table of the file; keys that nothing takes are unknown.
 pub(super) struct Table<'a> {
     path: String,
     span: Option<Range<usize>>,

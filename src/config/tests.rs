@@ -1,3 +1,5 @@
+//! What a configuration may say, and what is told of one that says something else.
+
 use super::*;
 
 const MINIMAL: &str = "listen.http = [\"127.0.0.1:0\"]\nupstream.peers = [\"n4n.internal:80\"]\n";

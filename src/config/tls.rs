@@ -1,4 +1,4 @@
-//! The keys that concern TLS: files are loaded and checked where they are named.
+//! The TLS keys of the configuration: certificates, keys and CAs are loaded and checked.
 
 use std::{
     net::SocketAddr,
@@ -14,7 +14,7 @@ use rustls::{
 use super::{Https, UpstreamTls, fault::Faults, table::Table};
 use crate::tls::{self, Beside, Expiring, Name, Trust, Unusable, Use};
 
-/// A listener in the making: every entry with its address adds a certificate.
+/// A listener whose entries are still being read; each entry with its address adds a certificate.
 struct Draft {
     address: SocketAddr,
     certified: Vec<Arc<CertifiedKey>>,
@@ -22,7 +22,7 @@ struct Draft {
     client_ca: Option<Authorities>,
 }
 
-/// The certificates of authorities, and where they stand.
+/// CA certificates and the file they come from.
 struct Authorities {
     file: PathBuf,
     certificates: Vec<CertificateDer<'static>>,
@@ -80,7 +80,7 @@ pub(super) fn https(tables: Vec<Table<'_>>, folder: &Path, faults: &mut Faults<'
     listeners
 }
 
-/// Reads `upstream.tls`, for an upstream that must prove to be called so.
+/// Reads `upstream.tls`; `name` is what the upstream's certificate must be for.
 pub(super) fn upstream(
     mut table: Table<'_>,
     name: Option<Name>,

@@ -1,4 +1,4 @@
-//! A connection of HTTP/1.1: heads, bodies freed of their framing, answers.
+//! A connection of HTTP/1.1: reads heads and bodies, writes answers.
 //!
 //! Nothing reads ahead of the request that is being served: pipelined requests wait their turn, a client that
 //! leaves does not disturb a call that is under way, and no time is spent on asking the socket for news.
@@ -26,7 +26,7 @@ use crate::{
     wire::{
         BodyFraming, HeadScanner, RequestHead,
         answer::End,
-        chunked::{Broken, ChunkScanner},
+        chunked::{BrokenChunking, ChunkScanner},
         put_field,
     },
 };
@@ -56,7 +56,7 @@ pub struct Connection {
     alarm: Alarm,
 }
 
-/// What of the present request's body has not been read yet.
+/// The part of the current request's body that has not been read yet.
 #[derive(Debug)]
 enum Unread {
     /// So many bytes.
@@ -64,10 +64,10 @@ enum Unread {
     /// The rest of a chunked body.
     Chunked(ChunkScanner),
     /// Chunking broke; where the body ends is unknown.
-    Broken,
+    BrokenChunking,
 }
 
-/// Why no request came.
+/// Why there is no next request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoHead {
     /// The client closed the connection between requests, or left it idle for too long.
@@ -241,7 +241,7 @@ impl Client for Connection {
         match &self.unread {
             Unread::Length(left) => *left == 0,
             Unread::Chunked(scanner) => scanner.is_done(),
-            Unread::Broken => false,
+            Unread::BrokenChunking => false,
         }
     }
 
@@ -252,7 +252,7 @@ impl Client for Connection {
 
     async fn piece(&mut self, by: Instant) -> io::Result<Option<Bytes>> {
         while !self.is_read() {
-            if self.received.is_empty() && !matches!(self.unread, Unread::Broken) {
+            if self.received.is_empty() && !matches!(self.unread, Unread::BrokenChunking) {
                 self.fill(by).await?;
             }
             let piece = match &mut self.unread {
@@ -265,13 +265,13 @@ impl Client for Connection {
                     let mut piece = BytesMut::new();
                     let Ok(taken) = scanner.follow(&self.received, |data| piece.extend_from_slice(data))
                     else {
-                        self.unread = Unread::Broken;
+                        self.unread = Unread::BrokenChunking;
                         continue;
                     };
                     self.received.advance(taken);
                     piece.freeze()
                 }
-                Unread::Broken => return Err(Broken.into()),
+                Unread::BrokenChunking => return Err(BrokenChunking.into()),
             };
             if !piece.is_empty() {
                 return Ok(Some(piece));
@@ -353,7 +353,7 @@ impl Client for Connection {
     }
 }
 
-/// The whole body of a request, piece by piece.
+/// Collects the whole body of a request.
 ///
 /// # Errors
 /// As of [`Client::body`].
@@ -374,9 +374,9 @@ pub(super) async fn whole_body(client: &mut impl Client, most: usize, by: Instan
     Ok(whole)
 }
 
-/// Why a body could not be read: it is no body, it is late, or its sender left.
+/// The reason for an error of reading a body: broken chunks, too late, or the client left.
 fn broken(error: &io::Error) -> Reason {
-    if Broken::is_cause_of(error) {
+    if BrokenChunking::is_cause_of(error) {
         Reason::BodyMalformed
     } else if error.kind() == io::ErrorKind::TimedOut {
         Reason::BodyTimeout

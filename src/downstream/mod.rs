@@ -1,4 +1,4 @@
-//! The client's side: its connections and streams, what comes in by them and what goes out.
+//! The client's side: connections and streams, what is read from them and written to them.
 
 pub mod http1;
 pub mod http2;
@@ -84,7 +84,7 @@ pub trait Client: Send + Sync + Unpin + 'static {
     /// The next piece of the body; `None` once it is whole. Nothing is lost where the wait for it is given up.
     ///
     /// # Errors
-    /// [`Broken`](crate::wire::chunked::Broken) where chunking is, [`io::ErrorKind::TimedOut`] where it came too
+    /// [`BrokenChunking`](crate::wire::chunked::BrokenChunking) where chunking is, [`io::ErrorKind::TimedOut`] where it came too
     /// late, [`io::ErrorKind::UnexpectedEof`] where the client left, or what else happened to the connection.
     fn piece(&mut self, by: Instant) -> impl Future<Output = io::Result<Option<Bytes>>> + Send;
 

@@ -1,4 +1,4 @@
-//! What a client's bytes come by: a socket, plain or under TLS.
+//! A client's connection below HTTP: a socket, plain or under TLS.
 
 use std::{
     io,

@@ -1,4 +1,4 @@
-//! How long in all a client may leave what is sent to it untaken; reading a byte now and then does not stretch it.
+//! The total time that a client may keep answers waiting; reading a byte now and then does not stretch it.
 
 use std::{
     io,

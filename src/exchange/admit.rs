@@ -1,4 +1,4 @@
-//! What may pass: a request is judged, what is no part of it is asked, and it is made ready to go.
+//! Admission: a request is judged, takes its place, its quota and its audit intent, and becomes bytes to send.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{
         Head, Route, UserRules,
         order::{Found, Judged, Judgement},
     },
-    quota_store::Line,
+    quota_store::StoreConnection,
     reason::Reason,
     request::Request,
     upstream::peers::PeerSelection,
@@ -21,24 +21,28 @@ use crate::{
 /// A request that may pass.
 pub enum Admitted {
     /// A judged call, held whole.
-    Call(Outgoing),
-    /// Another path's request, which passes through.
+    Call(OutgoingCall),
+    /// A request for another path, which passes through.
     Other(PeerSelection),
 }
 
-/// A call as it goes upstream; its bytes have an api-key in them.
-pub struct Outgoing {
+/// A call ready to be sent. No `Debug`: the bytes have an api-key in them.
+pub struct OutgoingCall {
     /// Its head and body.
     pub bytes: Vec<u8>,
     /// The peers that it may go to.
     pub peers: PeerSelection,
 }
 
-/// Judges a request, asks what is no part of it, and makes it ready to go.
+/// Judges a request, and takes its place in flight, its quota and its audit intent, in that order.
 ///
 /// # Errors
 /// The first broken rule; nothing has been forwarded then.
-pub async fn admit(request: &mut Request, client: &mut impl Client, line: &Line) -> Result<Admitted, Reason> {
+pub async fn admit(
+    request: &mut Request,
+    client: &mut impl Client,
+    redis: &StoreConnection,
+) -> Result<Admitted, Reason> {
     let live = Arc::clone(&request.live);
     let mut under_way = UnderWay { request, client, users: &live.users, named: None };
     let judgement = live.settings.policy.judge(&mut under_way).await?;
@@ -56,7 +60,7 @@ pub async fn admit(request: &mut Request, client: &mut impl Client, line: &Line)
         return Err(Reason::UpstreamUnavailable);
     }
     if let Some(call) = &judgement.call {
-        request.spend(call, line).await.or_else(|reason| request.tolerate(reason))?;
+        request.spend(call, redis).await.or_else(|reason| request.tolerate(reason))?;
     }
     if is_recorded && !is_tried {
         // After the quota, so that a flood of calls over it leaves nothing in the trail.
@@ -71,10 +75,10 @@ pub async fn admit(request: &mut Request, client: &mut impl Client, line: &Line)
             canonical::as_it_came(request, &body)
         }
     };
-    Ok(Admitted::Call(Outgoing { bytes, peers }))
+    Ok(Admitted::Call(OutgoingCall { bytes, peers }))
 }
 
-/// A request that is judged while its body is still to come.
+/// A request that is judged while its body may still be on the wire.
 struct UnderWay<'a, C> {
     request: &'a mut Request,
     client: &'a mut C,

@@ -1,4 +1,4 @@
-//! What goes upstream of a judged call: its canonical form, or what observe mode lets pass made the gateway's own.
+//! The bytes of a judged call as they go upstream: the canonical form, or, for what observe mode lets pass, the request as it came.
 
 use crate::{
     operation::UNLOCK,
@@ -10,7 +10,7 @@ use crate::{
     wire::{Fields, RequestHead, fields::is_same, hop_by_hop::is_hop_by_hop, put_field, target::origin_form},
 };
 
-/// How many bytes most calls have at the most.
+/// Enough for most calls, so that the buffer need not grow.
 const USUAL_LENGTH: usize = 1024;
 
 /// The one form in which a call reaches n4n, head and body.
@@ -19,7 +19,7 @@ pub fn call(request: &Request, call: &Call) -> Vec<u8> {
     canonical(Forwarded::of(request), call, request.head.fields(), names)
 }
 
-/// The same, of a call that is in no request's hands. `forward_headers` names the caller's fields that are forwarded.
+/// The canonical form of a call; `forward_headers` names the client's fields that are forwarded with it.
 pub fn canonical(
     forwarded: Forwarded<'_>,
     call: &Call,
@@ -34,7 +34,8 @@ pub fn canonical(
     put_field(&mut bytes, b"api-key", call.credentials.key.as_bytes());
     put_field(&mut bytes, b"api-username", call.credentials.username.as_str().as_bytes());
     put_field(&mut bytes, b"Content-Type", UNLOCK.media_type.as_bytes());
-    put_field(&mut bytes, b"Content-Length", call.canonical_body.len().to_string().as_bytes());
+    let length = call.canonical_body.len();
+    put_field(&mut bytes, b"Content-Length", itoa::Buffer::new().format(length).as_bytes());
     for name in forward_headers {
         for (_, value) in fields.iter().filter(|(other, _)| is_same(other, name.as_str())) {
             put_field(&mut bytes, name.as_str().as_bytes(), value);
@@ -45,12 +46,12 @@ pub fn canonical(
     bytes
 }
 
-/// A call that observe mode lets pass: its method, target, end-to-end fields and body as they came, framed anew.
+/// A call that observe mode lets pass: method, target, end-to-end fields and body as they came, with a new Content-Length.
 pub fn as_it_came(request: &Request, body: &[u8]) -> Vec<u8> {
     passed_on(Forwarded::of(request), &request.head, body, true)
 }
 
-/// The same, of a request that is in nobody's hands. `is_framed_anew` is false where the body streams as it is framed.
+/// A request as it is passed on. `is_framed_anew` is false where its body keeps the framing it came in.
 pub fn passed_on(forwarded: Forwarded<'_>, head: &RequestHead, body: &[u8], is_framed_anew: bool) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(USUAL_LENGTH + body.len());
     for part in [head.method(), " ", origin_form(head.target()), " HTTP/1.1\r\n"] {
@@ -70,7 +71,7 @@ pub fn passed_on(forwarded: Forwarded<'_>, head: &RequestHead, body: &[u8], is_f
         }
     }
     if is_framed_anew && (declares_length || !body.is_empty()) {
-        put_field(&mut bytes, b"Content-Length", body.len().to_string().as_bytes());
+        put_field(&mut bytes, b"Content-Length", itoa::Buffer::new().format(body.len()).as_bytes());
     }
     bytes.extend_from_slice(b"\r\n");
     bytes.extend_from_slice(body);

@@ -1,4 +1,4 @@
-//! n4n's answer on its way to the client: its status, end-to-end fields and body, and the gateway's fields.
+//! Writing n4n's answer to the client: status, end-to-end fields, body, and the fields that the gateway adds.
 
 use std::io;
 
@@ -31,11 +31,11 @@ pub async fn relay(
     let mut head = client.begin();
     let (status, fields) = (answer.head.status, answer.fields());
     head.status(status, answer.phrase());
-    // An answer to HEAD, and 304, tell the length of a body that is not there.
+    // The Content-Length of an answer to HEAD, or of a 304, is that of a body that is not sent.
     let is_bodiless = request.head.method() == "HEAD" || matches!(status, 204 | 304);
     pass_fields(&mut head, fields, |name| is_same(name, "content-length") && (!is_bodiless || status == 204));
     if !is_bodiless {
-        head.field(b"Content-Length", answer.body().len().to_string().as_bytes());
+        head.field(b"Content-Length", itoa::Buffer::new().format(answer.body().len()).as_bytes());
     }
     added(&mut head, request);
     let body = (!is_bodiless).then(|| answer.body());

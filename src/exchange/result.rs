@@ -7,7 +7,7 @@ use crate::{operation::UNLOCK, outcome::UnlockResult, wire::answer::Answer};
 /// The most of an answer's body that is read for it; n4n's are a few bytes.
 const MAX_READ: usize = 4096;
 
-/// What n4n made of a call that it answered like this.
+/// The result that an answer tells of.
 pub fn of(answer: &Answer) -> UnlockResult {
     let is_coded = answer.fields().has("content-encoding");
     result(answer.head.status, Some(answer.body()).filter(|body| !is_coded && body.len() <= MAX_READ))

@@ -1,16 +1,16 @@
-//! One call on its way to n4n: a peer, a connection, one write, one answer.
+//! Sending one call: a peer, a connection, one write, one answer.
 
 use std::time::Instant;
 
 use pingora::connectors::TransportConnector;
 
-use super::admit::Outgoing;
+use super::admit::OutgoingCall;
 use crate::{
     alarm::Alarm,
     reason::Reason,
     request::Request,
     upstream::{
-        connection::{self, Answered, Connection, Unanswered},
+        connection::{self, Answered, Unanswered, UpstreamConnection},
         connector,
         fault::{self, Cause},
         peers::{InUse, PeerSelection},
@@ -20,38 +20,38 @@ use crate::{
 };
 
 /// One worker's connections to n4n.
-pub struct Upstream {
-    /// Those that are idle.
+pub struct UpstreamConnections {
+    /// The idle ones.
     pub pool: Pool,
-    /// What makes new ones.
+    /// Pingora's connector, which makes new ones.
     pub connector: TransportConnector,
 }
 
-impl Default for Upstream {
+impl Default for UpstreamConnections {
     fn default() -> Self {
         Self { pool: Pool::default(), connector: TransportConnector::new(None) }
     }
 }
 
-/// Sends a call to the first peer that can be connected to, and has its answer whole. It is sent at most once: only
-/// where no connection could be made is another peer tried.
+/// Sends a call to the first peer that can be connected to, and returns the whole answer. Another peer is tried only
+/// where no connection could be made, so the call is sent at most once.
 ///
 /// # Errors
 /// `upstream_unreachable`, `upstream_broken` or `upstream_timeout`.
 pub async fn send(
     request: &mut Request,
-    call: Outgoing,
-    upstream: &Upstream,
+    call: OutgoingCall,
+    upstream: &UpstreamConnections,
     alarm: &mut Alarm,
 ) -> Result<Answer, Reason> {
-    let Outgoing { bytes, mut peers } = call;
+    let OutgoingCall { bytes, mut peers } = call;
     let live = request.live.clone();
     let settings = &live.settings.upstream;
     let admitted_at = Instant::now();
     let due = admitted_at + settings.response_timeout;
     let (peer, key, mut connection) = connect(request, &mut peers, upstream, admitted_at, due).await?;
     let sent_at = Instant::now();
-    let outgoing = connection::Outgoing {
+    let outgoing = connection::WireCall {
         bytes: &bytes,
         is_head: request.head.method() == "HEAD",
         due,
@@ -85,10 +85,10 @@ pub async fn send(
 async fn connect(
     request: &mut Request,
     peers: &mut PeerSelection,
-    upstream: &Upstream,
+    upstream: &UpstreamConnections,
     mut now: Instant,
     due: Instant,
-) -> Result<(InUse, Key, Connection), Reason> {
+) -> Result<(InUse, Key, UpstreamConnection), Reason> {
     let live = request.live.clone();
     let settings = &live.settings.upstream;
     let mut failed = None;
@@ -106,7 +106,7 @@ async fn connect(
         match Box::pin(upstream.connector.new_stream(&peer)).await {
             Ok(stream) => {
                 chosen.peer().connected();
-                return Ok((chosen, key, Connection::new(stream)));
+                return Ok((chosen, key, UpstreamConnection::new(stream)));
             }
             Err(error) => {
                 now = Instant::now();

@@ -104,7 +104,7 @@ struct Findings {
     body: Option<Bytes>,
 }
 
-/// A request that is there as bytes.
+/// A request whose bytes are all at hand.
 struct Offline<'a> {
     peer: IpAddr,
     head: RequestHead,
@@ -174,7 +174,7 @@ fn judge<'a>(
     bytes: &'a [u8],
     findings: &mut Findings,
 ) -> Result<(RequestHead, &'a [u8], Judgement), Reason> {
-    // What ends before its head does would be waited for in vain.
+    // On the wire the rest of the head would be waited for in vain.
     let range = HeadScanner::default().scan(bytes)?.ok_or(Reason::HeaderTimeout)?;
     let rest = &bytes[range.end..];
     let head = RequestHead::read(Bytes::copy_from_slice(&bytes[range]))?;

@@ -1,3 +1,5 @@
+//! What `explain` says of a request, rule by rule.
+
 use std::path::Path;
 
 use super::*;

@@ -1,4 +1,4 @@
-//! Pingora's callbacks: they translate between its session and the gateway's own terms, and decide nothing.
+//! Pingora's callbacks for a request that passes through: which peer, how long, and what an error means.
 
 use std::{cell::Cell, time::Instant};
 
@@ -16,7 +16,7 @@ use super::{ATTEMPT, Attempt, session::end_of};
 use crate::{
     reason::Reason,
     upstream::{connector, fault},
-    wire::{answer::MAX_INTERIM, chunked::Broken},
+    wire::{answer::MAX_INTERIM, chunked::BrokenChunking},
 };
 
 /// Pingora's callbacks.
@@ -98,8 +98,7 @@ impl ProxyHttp for Callbacks {
         error
     }
 
-    /// An upgrade is never asked for, so an answer that makes one is no answer; nor is one that could end in
-    /// several places, or never begins.
+    /// Refuses an upgrade, which nobody asked for, an answer of unclear length, and interim answers without end.
     async fn upstream_response_filter(
         &self,
         _: &mut Session,
@@ -176,5 +175,5 @@ fn present(attempt: &mut Option<Attempt>) -> Result<&mut Attempt> {
 
 /// Whether it was the chunking of a streamed body that broke.
 fn is_broken_chunking(error: &Error) -> bool {
-    error.root_cause().downcast_ref::<std::io::Error>().is_some_and(Broken::is_cause_of)
+    error.root_cause().downcast_ref::<std::io::Error>().is_some_and(BrokenChunking::is_cause_of)
 }

@@ -1,4 +1,4 @@
-//! What passes through: requests for other paths, which stream both ways by Pingora's proxy.
+//! Requests for other paths, which stream both ways through Pingora's proxy.
 
 mod callbacks;
 mod session;
@@ -36,8 +36,7 @@ use callbacks::Callbacks;
 use session::Session;
 
 tokio::task_local! {
-    /// The attempt whose session is begun, and later the one that has ended: Pingora makes a context without being told
-    /// what for, and keeps it.
+    /// Hands an attempt to the context that Pingora makes for its session, and back once the session has ended.
     static ATTEMPT: Cell<Option<Attempt>>;
 }
 
@@ -45,15 +44,15 @@ tokio::task_local! {
 #[derive(Clone)]
 pub struct Passage {
     proxy: Arc<HttpProxy<Callbacks>>,
-    /// What would make Pingora end connections; the gateway's answers do that.
+    /// Never set: the gateway itself ends connections when it shuts down.
     never: ShutdownWatch,
 }
 
-/// A request that has passed through, or not.
+/// How passing a request through ended.
 pub struct Passed<C> {
     /// The request; none where Pingora has lost it.
     pub request: Option<Request>,
-    /// The way to its client; none where Pingora has lost it.
+    /// Its client; none where Pingora has lost it.
     pub client: Option<C>,
     /// Why it failed.
     pub failed: Option<Reason>,
@@ -122,8 +121,8 @@ fn head(request: &Request) -> Result<RequestHeader, Reason> {
     Ok(head)
 }
 
-/// When the upstream must have answered, as the callbacks know it and the session watches over it: Pingora limits each
-/// read of an answer, not their sum.
+/// The deadline of the answer, which the callbacks set and the session watches: Pingora limits each read of an answer,
+/// not their sum.
 #[derive(Debug, Default)]
 struct AnswerDue(Mutex<Due>);
 

@@ -1,4 +1,4 @@
-//! A request that passes through, as Pingora has it, and the way back for its answer.
+//! The session that Pingora reads a request from and writes its answer to.
 //!
 //! Pingora never sees a client's bytes: it reads the request in the form that goes upstream, and what it answers is
 //! written as the client's version of HTTP frames it.

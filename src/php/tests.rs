@@ -1,3 +1,5 @@
+//! Names and values as PHP reads them.
+
 use super::*;
 
 fn read(body: &str) -> Vec<(String, bool, String)> {

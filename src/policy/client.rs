@@ -1,4 +1,4 @@
-//! Whose call it is: the client's address, as far as the proxies in between are believed.
+//! The client's address: the peer's, or what trusted proxies say of it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,7 +10,7 @@ use crate::{
     wire::{Fields, fields::list},
 };
 
-/// Which clients may call at all, and who may speak for them.
+/// Which networks may call, and which proxies are trusted.
 #[derive(Debug, Clone)]
 pub struct Clients {
     /// From where calls are accepted.

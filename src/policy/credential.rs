@@ -1,4 +1,4 @@
-//! The two credentials: found once each, in one spelling, and kept from sight.
+//! The two credentials of a call: found once each, in one spelling, and never shown.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ const MAX_LENGTH: usize = 256;
 pub(super) const RULES: &[Reason] =
     &[Reason::CredentialMissing, Reason::CredentialAmbiguous, Reason::CredentialMalformed];
 
-/// Who calls, in n4n's own terms.
+/// The user of a call, as n4n knows it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiUsername(Box<str>);
 
@@ -44,7 +44,7 @@ impl Credentials {
     /// # Errors
     /// `credential_missing`, `credential_ambiguous` or `credential_malformed`, in this order over both.
     pub fn of(fields: Fields<'_>, legacy: bool) -> Result<Self, Reason> {
-        let (mut key, mut username) = (Found::default(), Found::default());
+        let (mut key, mut username) = (FieldMatches::default(), FieldMatches::default());
         for (name, value) in fields.iter() {
             key.note(name, value, "api-key", legacy.then_some("api_key"));
             username.note(name, value, "api-username", legacy.then_some("api_username"));
@@ -63,16 +63,16 @@ impl Credentials {
     }
 }
 
-/// One credential's traces in the fields.
+/// What the fields hold of one credential.
 #[derive(Default)]
-struct Found<'a> {
+struct FieldMatches<'a> {
     /// The first value that is not empty.
     value: Option<&'a [u8]>,
     /// How many fields fold onto its name.
     occurrences: usize,
 }
 
-impl<'a> Found<'a> {
+impl<'a> FieldMatches<'a> {
     fn note(&mut self, field: &[u8], value: &'a [u8], name: &str, legacy_name: Option<&str>) {
         if !fold_alike(field, name) {
             return;

@@ -30,8 +30,7 @@ pub(super) const UNLOCK_RULES: [Rule; 4] = [
     (Reason::ExpectationFailed, |head| head.expects_at_most_100_continue()),
 ];
 
-/// The rules that observe mode never lets pass on the unlock path: it lets other methods pass, but this one asks for
-/// no answer that could.
+/// The rules that hold on the unlock path even in observe mode: CONNECT asks for a tunnel, not for an answer.
 pub(super) const TUNNEL_RULES: [Rule; 1] = [(Reason::MethodNotAllowed, |head| head.is_no_connect())];
 
 /// The rules on another path that is passed on.
@@ -42,7 +41,7 @@ pub(super) const OTHER_PATH_RULES: [Rule; 4] = [
     (Reason::ExpectationFailed, |head| head.expects_at_most_100_continue()),
 ];
 
-/// What can be broken of the rules.
+/// The reasons that rules can be broken for.
 const fn reasons<const N: usize>(rules: [Rule; N]) -> [Reason; N] {
     let mut reasons = [Reason::Internal; N];
     let mut at = 0;
@@ -57,7 +56,7 @@ pub(super) const UNLOCK_REASONS: &[Reason] = &reasons(UNLOCK_RULES);
 pub(super) const TUNNEL_REASONS: &[Reason] = &reasons(TUNNEL_RULES);
 pub(super) const OTHER_PATH_REASONS: &[Reason] = &reasons(OTHER_PATH_RULES);
 
-/// All that policy may know of a request before its body.
+/// What policy knows of a request before its body.
 #[derive(Debug, Clone, Copy)]
 pub struct Head<'a> {
     /// The method, as sent.
@@ -101,7 +100,7 @@ impl Head<'_> {
         self.method != "CONNECT"
     }
 
-    /// A field that renames the target makes of any path the unlock path.
+    /// A field that renames the target can turn any path into the unlock path.
     fn is_without_rewritten_target(&self) -> bool {
         !self.has_any_of(&TARGET_OVERRIDES)
     }

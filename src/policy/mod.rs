@@ -2,8 +2,8 @@
 //!
 //! A request whose framing is beyond doubt ([`wire`](crate::wire)) is judged in steps, because what the later ones need
 //! costs more to have: [`Policy::judge_client`], [`Policy::route`], [`Policy::judge_head`], [`Policy::judge_user`],
-//! [`Policy::judge_declaration`] and, once the body is there, [`Policy::judge_body`]; [`order`] is what calls them one after the other. What has
-//! state, quotas and room, is asked by its caller.
+//! [`Policy::judge_declaration`] and, once the body is there, [`Policy::judge_body`]; [`order`] is what calls them one after
+//! the other. What has state, quotas and the number of calls in flight, is no part of it.
 
 pub mod access;
 pub mod body;
@@ -28,7 +28,7 @@ pub use client::Clients;
 pub use credential::{ApiKey, ApiUsername, Credentials};
 pub use head::Head;
 
-/// What to do with paths other than the unlock path.
+/// What becomes of paths other than the unlock path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OtherPaths {
     /// Refuse them with `path_unknown`.
@@ -112,7 +112,7 @@ pub struct Call {
 }
 
 impl Policy {
-    /// Finds out whose request it is; `peer` is the other end of its connection.
+    /// Finds and judges the client's address; `peer` is the other end of the connection.
     ///
     /// # Errors
     /// `client_not_allowed`.

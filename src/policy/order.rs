@@ -22,11 +22,11 @@ const DECLARATION: &[Reason] = &[Reason::MediaTypeUnsupported, Reason::BodyTooLa
 /// The rules on a body as it arrives. Its chunking is judged then too, what it holds is not.
 const ARRIVAL: &[Reason] = &[Reason::BodyTooLarge, Reason::BodyTimeout];
 
-/// The rules that follow the judgement: what they ask about is no part of a request.
+/// The rules that follow the judgement and depend on more than the request.
 pub const AFTERWARDS: [Reason; 4] =
     [Reason::Overloaded, Reason::AuditUnavailable, Reason::UpstreamUnavailable, Reason::QuotaExceeded];
 
-/// A request while it is judged: gives what policy does not hold, and is told what is found.
+/// A request while it is judged: gives the head and the body, and takes note of what is found.
 pub trait Judged: Send {
     /// Its head.
     fn head(&self) -> Head<'_>;
@@ -83,7 +83,7 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// Whether one of the rules that come [afterwards](AFTERWARDS) is asked of the request.
+    /// Whether a rule that comes [afterwards](AFTERWARDS) applies to the request.
     pub fn asks(&self, rule: Reason) -> bool {
         match (self.route, &self.call) {
             (Route::Unlock, Some(_)) => true,
@@ -94,7 +94,7 @@ impl Judgement {
 }
 
 impl Policy {
-    /// Judges a request: the order of the contract's table, up to what is no part of a request.
+    /// Judges a request by every rule that depends on it alone, in the order of the contract's table.
     ///
     /// # Errors
     /// The first broken rule that is not let pass.
@@ -111,7 +111,7 @@ impl Policy {
         request.note(Found::Route(route));
         let is_observed = self.observes(route);
         if route == Route::Other || is_observed {
-            // What could not be passed on as it came must not have been counted by then.
+            // Refused now, before anything is counted: it could not be passed on as it came.
             request.head().uri()?;
         }
         if route == Route::Other {
@@ -126,15 +126,14 @@ impl Policy {
             Err(broken) => return Err(broken),
         };
         if is_observed {
-            // A rule that let it pass may have come before its body, which refuses it all the same.
+            // The broken rule may have come before the body was read; a body that is too large or late refuses it all the same.
             request.judges(ARRIVAL);
             request.body().await?;
         }
         Ok(Judgement { route, call })
     }
 
-    /// Whether broken rules of requests on this route are let pass, if they are
-    /// [observable](Reason::is_observable).
+    /// Whether observe mode applies to requests on this route.
     pub fn observes(&self, route: Route) -> bool {
         route == Route::Unlock && self.mode == Mode::Observe
     }

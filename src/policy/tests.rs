@@ -1,3 +1,5 @@
+//! Every rule and its place in the order of judgement.
+
 use super::*;
 use crate::wire::{
     Fields,

@@ -47,7 +47,7 @@ impl<S: StateStore> StateStore for Shared<S> {
 
 /// The time of the question that is being decided, which governor asks a clock for.
 ///
-/// The caller gives the time, so that one question has one time throughout: a second reading of a clock,
+/// The time is given with the question, so that one question has one time throughout: a second reading of a clock,
 /// nanoseconds later, would tell a balance that is one call short.
 #[derive(Debug, Clone, Copy)]
 struct Asked;
@@ -87,7 +87,7 @@ impl<S: Store> Limiter<S> {
             .expect("an interval is at least a nanosecond")
             .allow_burst(quota.burst);
         let store = Arc::new(store);
-        // governor counts from the time at which it is made: from zero, as every caller does.
+        // governor counts from the time at which it is made: from zero, as all times here do.
         NOW.set(Duration::ZERO);
         let governor = RateLimiter::new(gcra, Shared(store.clone()), Asked);
         Self { quota, epoch, store, governor }

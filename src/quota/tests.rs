@@ -1,3 +1,5 @@
+//! When calls pass, when they may come again, and how many users are remembered.
+
 use std::{
     cell::Cell,
     num::NonZeroU32,

@@ -1,6 +1,6 @@
 //! An account in Redis: its key, and how a call is taken from it.
 
-use std::{fmt::Write, num::NonZeroU32, sync::LazyLock, time::Duration};
+use std::{num::NonZeroU32, sync::LazyLock, time::Duration};
 
 use redis::{RedisError, Script, aio::ConnectionLike};
 use sha2::{Digest, Sha256};
@@ -16,13 +16,9 @@ static SPEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("spen
 ///
 /// The name's digest stands in it, so that every name is as long and none can pass for another key.
 pub(super) fn key(username: &str) -> String {
-    let mut key = String::with_capacity(PREFIX.len() + 64);
-    key.push_str(PREFIX);
-    for byte in Sha256::digest(username) {
-        // Writing to a string cannot fail.
-        let _ = write!(key, "{byte:02x}");
-    }
-    key
+    let mut digits = [0; 64];
+    hex::encode_to_slice(Sha256::digest(username), &mut digits).expect("32 bytes have 64 digits");
+    [PREFIX, str::from_utf8(&digits).expect("hexadecimal digits are ASCII")].concat()
 }
 
 /// Makes the server know the script.

@@ -15,7 +15,7 @@ pub struct Address {
 
 /// Why a URL is of no use; nothing of the URL is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
+pub enum BadAddress {
     /// It is no URL, or one of something else.
     #[error("is no URL of a Redis server")]
     Unread,
@@ -30,7 +30,7 @@ pub enum Unusable {
     NoName,
 }
 
-impl Unusable {
+impl BadAddress {
     /// What to write instead.
     pub const fn mend(self) -> &'static str {
         match self {
@@ -49,16 +49,16 @@ impl Address {
     ///
     /// # Errors
     /// Why it is of no use.
-    pub fn parse(url: &str) -> Result<Self, Unusable> {
-        let info = url.into_connection_info().map_err(|_| Unusable::Unread)?;
+    pub fn parse(url: &str) -> Result<Self, BadAddress> {
+        let info = url.into_connection_info().map_err(|_| BadAddress::Unread)?;
         if let ConnectionAddr::TcpTls { host, insecure, .. } = info.addr() {
             if *insecure {
-                return Err(Unusable::Unverified);
+                return Err(BadAddress::Unverified);
             }
-            ServerName::try_from(host.as_str()).map_err(|_| Unusable::NoName)?;
+            ServerName::try_from(host.as_str()).map_err(|_| BadAddress::NoName)?;
         }
         if info.redis_settings().username().is_some() && info.redis_settings().password().is_none() {
-            return Err(Unusable::NoPassword);
+            return Err(BadAddress::NoPassword);
         }
         Ok(Self { url: Zeroizing::new(url.into()), info })
     }
@@ -130,17 +130,17 @@ mod tests {
     #[test]
     fn what_is_no_url_of_redis_is_told() {
         for (url, why) in [
-            ("", Unusable::Unread),
-            ("redis.internal:6379", Unusable::Unread),
-            ("http://redis.internal", Unusable::Unread),
-            ("redis://", Unusable::Unread),
-            ("redis://redis.internal/users", Unusable::Unread),
-            ("redis://:pa#ss@redis.internal", Unusable::Unread),
-            ("redis://redis.internal:99999", Unusable::Unread),
-            ("rediss://redis.internal/#insecure", Unusable::Unverified),
-            ("rediss://redis.internal/#nothing", Unusable::Unread),
-            ("redis://secret@redis.internal", Unusable::NoPassword),
-            ("rediss://-redis_1-", Unusable::NoName),
+            ("", BadAddress::Unread),
+            ("redis.internal:6379", BadAddress::Unread),
+            ("http://redis.internal", BadAddress::Unread),
+            ("redis://", BadAddress::Unread),
+            ("redis://redis.internal/users", BadAddress::Unread),
+            ("redis://:pa#ss@redis.internal", BadAddress::Unread),
+            ("redis://redis.internal:99999", BadAddress::Unread),
+            ("rediss://redis.internal/#insecure", BadAddress::Unverified),
+            ("rediss://redis.internal/#nothing", BadAddress::Unread),
+            ("redis://secret@redis.internal", BadAddress::NoPassword),
+            ("rediss://-redis_1-", BadAddress::NoName),
         ] {
             assert_eq!(Address::parse(url).unwrap_err(), why, "{url}");
         }

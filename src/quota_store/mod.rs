@@ -1,21 +1,21 @@
 //! The users' accounts in a Redis or Valkey that many gateways share.
 //!
-//! Each worker has a [`Line`] of its own to the server: a question goes out on the thread that waits for its
-//! answer, and whatever keeps another thread busy, a page of metrics say, does not make it late. Of the two
+//! Each worker has a [`StoreConnection`] of its own: a query goes out on the thread that waits for its answer, so
+//! another thread that is busy, with a page of metrics say, does not make it late. Of the two
 //! client libraries that are maintained, `redis` and `fred`, the first can be had as a multiplexed connection
 //! and little else; when to reconnect and whom to let wait is then decided here, in one place.
 
 mod account;
 mod address;
+mod connection;
 mod fallback;
-mod line;
 mod store;
 
 use std::time::{Duration, Instant};
 
-pub use address::{Address, Unusable};
+pub use address::{Address, BadAddress};
+pub use connection::{ANSWER_WITHIN, StoreConnection};
 pub use fallback::WhenRedisFails;
-pub use line::{ANSWER_WITHIN, Line};
 pub use store::Store;
 
 use crate::quota::{Account, Balance, Exhausted};
@@ -23,24 +23,24 @@ use crate::quota::{Account, Balance, Exhausted};
 /// When a call may come back that was refused because the accounts could not be asked.
 const COME_BACK: Duration = Duration::from_secs(1);
 
-/// The accounts in Redis, as one worker reaches them, and what is done while it cannot.
+/// The accounts in Redis, and what is done while they cannot be reached.
 #[derive(Debug, Clone, Copy)]
-pub struct Shared<'a> {
-    /// The way to Redis.
-    pub line: &'a Line,
+pub struct SharedAccounts<'a> {
+    /// The connection to Redis.
+    pub connection: &'a StoreConnection,
     /// What is done while Redis fails.
     pub when_redis_fails: WhenRedisFails,
 }
 
-impl Shared<'_> {
-    /// Takes one call from a user's account; `account` is what this process has of it, kept level with Redis. `None`
+impl SharedAccounts<'_> {
+    /// Takes one call from a user's account; `account` is what this process has of it, kept in step with Redis. `None`
     /// where it is not counted.
     ///
     /// # Errors
     /// [`Exhausted`] when the account has none left; then nothing is taken.
     pub async fn spend(&self, username: &str, account: Account<'_>) -> Result<Option<Balance>, Exhausted> {
         let quota = account.quota();
-        if let Some(spent) = self.line.spend(username, quota).await {
+        if let Some(spent) = self.connection.spend(username, quota).await {
             let balance = match &spent {
                 Ok(balance) => balance,
                 Err(exhausted) => &exhausted.balance,

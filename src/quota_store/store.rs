@@ -1,4 +1,4 @@
-//! The server as all workers see it: how to connect to it, and whether it fails.
+//! The Redis server: how to connect to it, and whether workers have lost it.
 
 use std::{
     io,
@@ -20,15 +20,15 @@ use tokio_rustls::TlsConnector;
 use super::Address;
 use crate::lookup;
 
-/// A Redis server, and how many lines to it are down.
+/// A Redis server, and how many workers' connections to it are down.
 #[derive(Debug)]
 pub struct Store {
     address: Address,
     tls: Option<Tls>,
-    lines_down: AtomicUsize,
+    connections_down: AtomicUsize,
 }
 
-/// Whom to believe to be the server.
+/// The CAs that the server's certificate must come from.
 struct Tls(TlsConnector);
 
 impl std::fmt::Debug for Tls {
@@ -37,9 +37,9 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-/// Why an answer is not to be had.
+/// Why Redis gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum RedisFault {
     #[error("{0}")]
     Unreachable(#[from] io::Error),
     #[error("{0}")]
@@ -49,15 +49,15 @@ pub(super) enum Failure {
 }
 
 /// What a connection's bytes go over.
-trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
+trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for T {}
 
 impl Store {
     /// The server at an address. Nothing is connected yet.
     pub fn at(address: Address) -> Self {
         let is_secure = matches!(address.info().addr(), ConnectionAddr::TcpTls { .. });
-        Self { tls: is_secure.then(Tls::of_system), address, lines_down: AtomicUsize::new(0) }
+        Self { tls: is_secure.then(Tls::of_system), address, connections_down: AtomicUsize::new(0) }
     }
 
     /// Where it is.
@@ -68,7 +68,7 @@ impl Store {
     /// Connects and logs in; the future drives the connection.
     pub(super) async fn connect(
         &self,
-    ) -> Result<(MultiplexedConnection, impl Future<Output = ()> + Send + 'static), Failure> {
+    ) -> Result<(MultiplexedConnection, impl Future<Output = ()> + Send + 'static), RedisFault> {
         let info = self.address.info();
         let transport = self.transport(info).await?;
         // Whoever asks a question has a deadline for it, and a shorter one.
@@ -76,7 +76,7 @@ impl Store {
         Ok(MultiplexedConnection::new_with_config(info.redis_settings(), transport, config).await?)
     }
 
-    async fn transport(&self, info: &ConnectionInfo) -> io::Result<Box<dyn Transport>> {
+    async fn transport(&self, info: &ConnectionInfo) -> io::Result<Box<dyn ByteStream>> {
         match info.addr() {
             ConnectionAddr::Tcp(host, port) => Ok(Box::new(tcp(host, *port).await?)),
             ConnectionAddr::TcpTls { host, port, .. } => {
@@ -91,9 +91,9 @@ impl Store {
         }
     }
 
-    /// Takes note that a line is down; the first to be tells the log.
-    pub(super) fn line_down(&self, cause: &Failure) {
-        if self.lines_down.fetch_add(1, Ordering::AcqRel) == 0 {
+    /// Takes note that a connection is down; logs the first.
+    pub(super) fn connection_down(&self, cause: &RedisFault) {
+        if self.connections_down.fetch_add(1, Ordering::AcqRel) == 0 {
             tracing::warn!(
                 redis = %self.address,
                 // Escaped: some of what is told has several lines.
@@ -103,9 +103,9 @@ impl Store {
         }
     }
 
-    /// Takes note that a line that was down is up again; the last to be tells the log.
-    pub(super) fn line_up(&self) {
-        if self.lines_down.fetch_sub(1, Ordering::AcqRel) == 1 {
+    /// Takes note that a connection is up again; logs the last.
+    pub(super) fn connection_up(&self) {
+        if self.connections_down.fetch_sub(1, Ordering::AcqRel) == 1 {
             tracing::info!(redis = %self.address, "Redis is back; quotas are shared again");
         }
     }

@@ -1,4 +1,4 @@
-//! What the gateway says upstream of where a request came from, and which claims of the client's it drops.
+//! The forwarding fields: what the gateway says of a request's origin, and which of the client's own are dropped.
 
 use std::net::IpAddr;
 

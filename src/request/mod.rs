@@ -12,13 +12,13 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    audit::{self, Answer, Intent, Trail},
+    audit::{self, Intent, Seen, Trail},
     downstream::Client,
     gateway::{Gateway, Live},
     outcome::{Beginning, Outcome, Record, RequestId, UnlockResult},
     policy::{Call, Credentials, Lookup, LookupKey},
     quota::{Balance, Exhausted},
-    quota_store::{Line, Shared},
+    quota_store::{SharedAccounts, StoreConnection},
     reason::Reason,
     users::ListedUser,
     wire::RequestHead,
@@ -40,7 +40,7 @@ pub struct Arrival {
 /// One request on its way through.
 #[derive(Debug)]
 pub struct Request {
-    /// Which it is.
+    /// Its id.
     pub id: RequestId,
     /// When its first byte was there.
     pub beginning: Beginning,
@@ -54,29 +54,29 @@ pub struct Request {
     pub client: IpAddr,
     /// `http` or `https`.
     pub scheme: &'static str,
-    /// Who calls, once that was read.
+    /// The credentials, once they were read.
     pub credentials: Option<Credentials>,
     /// The listed user who calls, once the right key was shown, if one is configured; none: everyone else.
     pub user: Option<Arc<ListedUser>>,
     /// By what the customer is looked up, once that was read.
     pub lookup: Option<LookupKey>,
-    /// What the last quota said that was asked.
+    /// The state of the quota that was asked last.
     pub rate_limit: Option<RateLimit>,
     /// Whether observe mode applies to this request.
     pub is_observed: bool,
     /// The first rule that observe mode let it break.
     pub observed: Option<Reason>,
     /// What became of it upstream.
-    pub upstream: Upstream,
+    pub upstream: UpstreamRecord,
     body: Option<Bytes>,
     in_flight: Option<InFlight>,
-    /// Whether the audit trail has an intent whose outcome it lacks.
+    /// Whether the audit trail has its intent and lacks its outcome.
     is_intended: bool,
 }
 
 /// What became of a request upstream, for its record.
 #[derive(Debug, Default)]
-pub struct Upstream {
+pub struct UpstreamRecord {
     /// The peer it was sent to, or that could not be reached.
     pub peer: Option<SocketAddr>,
     /// From the connection to the head of the answer.
@@ -85,7 +85,7 @@ pub struct Upstream {
     pub unlock: Option<UnlockResult>,
 }
 
-/// What a quota said.
+/// The state of a quota, as the RateLimit fields tell it.
 #[derive(Debug, Clone, Copy)]
 pub struct RateLimit {
     /// The name of the quota, as the RateLimit fields give it.
@@ -95,7 +95,7 @@ pub struct RateLimit {
 }
 
 impl Request {
-    /// A request that nothing has been judged of but its framing.
+    /// A request whose framing has been judged and nothing else.
     pub fn new(gateway: Arc<Gateway>, arrival: Arrival) -> Self {
         Self {
             id: RequestId::next(),
@@ -111,7 +111,7 @@ impl Request {
             rate_limit: None,
             is_observed: false,
             observed: None,
-            upstream: Upstream::default(),
+            upstream: UpstreamRecord::default(),
             body: None,
             in_flight: None,
             is_intended: false,
@@ -177,7 +177,7 @@ impl Request {
     ///
     /// # Errors
     /// `quota_exceeded`.
-    pub async fn spend(&mut self, call: &Call, line: &Line) -> Result<(), Reason> {
+    pub async fn spend(&mut self, call: &Call, connection: &StoreConnection) -> Result<(), Reason> {
         let username = call.credentials.username.as_str();
         let account = match &self.user {
             Some(user) => user.account(),
@@ -190,7 +190,7 @@ impl Request {
             None => account.spend(Instant::now()).map(Some),
             Some(store) => {
                 let when_redis_fails = store.when_redis_fails;
-                Shared { line, when_redis_fails }.spend(username, account).await
+                SharedAccounts { connection, when_redis_fails }.spend(username, account).await
             }
         };
         match spent {
@@ -206,7 +206,7 @@ impl Request {
         }
     }
 
-    /// Puts into the audit trail what is about to be forwarded.
+    /// Records in the audit trail what is about to be forwarded.
     ///
     /// # Errors
     /// `audit_unavailable`; then it must not be forwarded.
@@ -232,18 +232,18 @@ impl Request {
         self.live.trail.as_ref().is_some_and(|trail| trail.is_doubtful())
     }
 
-    /// Puts into the audit trail what became of what it has an intent of, once, and waits until it is there.
-    pub async fn conclude(&mut self, answer: Answer, reason: Option<Reason>) {
-        if let Some((trail, outcome)) = self.conclusion(answer, reason) {
+    /// Records in the audit trail how a call with an intent ended, once, and waits until it is written.
+    pub async fn conclude(&mut self, seen: Seen, reason: Option<Reason>) {
+        if let Some((trail, outcome)) = self.conclusion(seen, reason) {
             // Counted and told by the trail, which tries again; the answer goes out all the same.
             let _ = trail.outcome(&outcome).await;
         }
     }
 
-    fn conclusion(&mut self, answer: Answer, reason: Option<Reason>) -> Option<(Arc<Trail>, audit::Outcome)> {
+    fn conclusion(&mut self, seen: Seen, reason: Option<Reason>) -> Option<(Arc<Trail>, audit::Conclusion)> {
         let trail = self.live.trail.clone().filter(|_| self.is_intended)?;
         self.is_intended = false;
-        Some((trail, audit::Outcome { time: SystemTime::now(), request_id: self.id, answer, reason }))
+        Some((trail, audit::Conclusion { time: SystemTime::now(), request_id: self.id, seen, reason }))
     }
 
     /// Makes the one record of how it ended; `status` is what the client was sent.
@@ -274,7 +274,7 @@ impl Request {
 /// However a request ends, a forwarded one leaves its outcome in the audit trail.
 impl Drop for Request {
     fn drop(&mut self) {
-        if let Some((trail, outcome)) = self.conclusion(Answer::Unknown, None) {
+        if let Some((trail, outcome)) = self.conclusion(Seen::Nothing, None) {
             trail.outcome_later(&outcome);
         }
     }

@@ -1,4 +1,4 @@
-//! What the gateway answers by itself: problem documents (RFC 9457), and the fields that it adds to every answer.
+//! Problem documents (RFC 9457), and the fields that the gateway adds to every answer.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{RateLimit, Request};
 use crate::{downstream::HeadWriter, operation::UNLOCK, outcome::RequestId, quota::Balance, reason::Reason};
 
-/// After which a call that found no room or no peer may come again.
+/// When a call that found no room or no peer may come again.
 const RETRY_SOON: Duration = Duration::from_secs(1);
 
 /// Names of the fields that the gateway adds to an answer; n4n's own of these names do not pass.
@@ -63,7 +63,7 @@ impl Template {
             StatusCode::METHOD_NOT_ALLOWED => Some(("Allow", UNLOCK.method.to_string())),
             StatusCode::UNAUTHORIZED => Some(("WWW-Authenticate", "ApiKey realm=\"n4n\"".into())),
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Some(("Accept-Patch", UNLOCK.media_type.into())),
-            StatusCode::SERVICE_UNAVAILABLE => Some(("Retry-After", whole_seconds(RETRY_SOON))),
+            StatusCode::SERVICE_UNAVAILABLE => Some(("Retry-After", whole_seconds(RETRY_SOON).to_string())),
             _ => None,
         };
         Some(Self { status, opening, length, field })
@@ -86,7 +86,7 @@ pub fn head(head: &mut impl HeadWriter, reason: Reason, request: &Request) {
     rate_limit(head, request.rate_limit.as_ref());
 }
 
-/// Writes the head of the answer to what came to no request.
+/// Writes the head of the answer to what was no request.
 pub fn head_to_no_request(head: &mut impl HeadWriter, reason: Reason, id: RequestId) {
     write(head, reason, id, None);
 }
@@ -102,7 +102,8 @@ fn write(head: &mut impl HeadWriter, reason: Reason, id: RequestId, retry_after:
         head.field(name.as_bytes(), value.as_bytes());
     }
     if let Some(retry_after) = retry_after {
-        head.field(b"Retry-After", whole_seconds(retry_after).as_bytes());
+        let seconds = whole_seconds(retry_after);
+        head.field(b"Retry-After", itoa::Buffer::new().format(seconds).as_bytes());
     }
     head.field(b"X-Request-Id", id.encode(&mut [0; RequestId::LENGTH]).as_bytes());
     head.field(b"Date", get_cached_date().as_bytes());
@@ -118,15 +119,24 @@ fn rate_limit(head: &mut impl HeadWriter, limit: Option<&RateLimit>) {
     let Some(RateLimit { policy, balance: Balance { quota, remaining, whole_in }, .. }) = limit else {
         return;
     };
-    // Integers make their own text faster than `format!` does.
-    let [burst, remaining] = [quota.burst.get(), *remaining].map(|number| number.to_string());
-    let [window, whole_in] = [quota.window(), *whole_in].map(whole_seconds);
-    let joined = |parts: [&str; 6]| parts.concat();
-    head.field(b"RateLimit-Policy", joined(["\"", policy, "\";q=", &burst, ";w=", &window]).as_bytes());
-    head.field(b"RateLimit", joined(["\"", policy, "\";r=", &remaining, ";t=", &whole_in]).as_bytes());
+    let mut value = Vec::with_capacity(64);
+    let mut write = |name: &[u8], parameters: [(&str, u64); 2]| {
+        value.clear();
+        for part in ["\"", policy, "\""] {
+            value.extend_from_slice(part.as_bytes());
+        }
+        for (parameter, number) in parameters {
+            value.extend_from_slice(parameter.as_bytes());
+            value.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        }
+        head.field(name, &value);
+    };
+    let (burst, window) = (quota.burst.get().into(), whole_seconds(quota.window()));
+    write(b"RateLimit-Policy", [(";q=", burst), (";w=", window)]);
+    write(b"RateLimit", [(";r=", (*remaining).into()), (";t=", whole_seconds(*whole_in))]);
 }
 
-/// So many seconds, rounded up, in digits.
-fn whole_seconds(duration: Duration) -> String {
-    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).to_string()
+/// A duration in seconds, rounded up.
+const fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + (duration.subsec_nanos() > 0) as u64
 }

@@ -1,5 +1,4 @@
-//! What HTTP/2's own layer refuses, told by the frames it sends: it resets streams and closes connections without a
-//! word to whoever uses it.
+//! Watches the HTTP/2 frames that are sent for resets and closes, which the `h2` crate makes without telling.
 
 use std::{
     io,
@@ -51,8 +50,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         let Self { transport, frames, gateway, client } = self.get_mut();
         let sent = ready!(Pin::new(transport).poll_write(cx, bytes))?;
         frames.follow(&bytes[..sent], |refusal| match refusal {
-            Refusal::Connection(why) => gateway.connection_refused(why, *client),
-            Refusal::Stream(why) => gateway.stream_refused(why, *client),
+            FrameRefusal::Connection(why) => gateway.connection_refused(why, *client),
+            FrameRefusal::Stream(why) => gateway.stream_refused(why, *client),
         });
         Poll::Ready(Ok(sent))
     }
@@ -68,7 +67,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
 
 /// What a frame refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refusal {
+enum FrameRefusal {
     Connection(ConnectionRefused),
     Stream(StreamRefused),
 }
@@ -95,7 +94,7 @@ impl Frames {
         }
     }
 
-    fn follow(&mut self, mut sent: &[u8], mut found: impl FnMut(Refusal)) {
+    fn follow(&mut self, mut sent: &[u8], mut found: impl FnMut(FrameRefusal)) {
         while !sent.is_empty() {
             let passed = self.skip.min(sent.len());
             self.skip -= passed;
@@ -114,16 +113,16 @@ impl Frames {
     }
 
     /// What the present frame refuses, all that must be seen of it being there.
-    fn refusal(&self) -> Option<Refusal> {
+    fn refusal(&self) -> Option<FrameRefusal> {
         let kind = self.beginning[3];
         let code = || {
             let code = self.beginning[..self.length].last_chunk().copied().unwrap_or_default();
             Reason::from(u32::from_be_bytes(code))
         };
         if kind == RST_STREAM.0 {
-            StreamRefused::of_reset(code()).map(Refusal::Stream)
+            StreamRefused::of_reset(code()).map(FrameRefusal::Stream)
         } else if kind == GOAWAY.0 {
-            ConnectionRefused::of_goaway(code()).map(Refusal::Connection)
+            ConnectionRefused::of_goaway(code()).map(FrameRefusal::Connection)
         } else {
             None
         }
@@ -163,9 +162,9 @@ mod tests {
                 frames.follow(piece, |refusal| found.push(refusal));
             }
             let expected = [
-                Refusal::Stream(StreamRefused::NoRoom),
-                Refusal::Stream(StreamRefused::Protocol),
-                Refusal::Connection(ConnectionRefused::Http2Flood),
+                FrameRefusal::Stream(StreamRefused::NoRoom),
+                FrameRefusal::Stream(StreamRefused::Protocol),
+                FrameRefusal::Connection(ConnectionRefused::Http2Flood),
             ];
             assert_eq!(found, expected, "in pieces of {size}");
         }

@@ -1,4 +1,4 @@
-//! A request's life on its connection: judged, exchanged or passed through, answered, recorded.
+//! Serving a connection: each request is judged, exchanged or passed through, answered and recorded.
 
 mod connection;
 mod frames;
@@ -17,22 +17,22 @@ use crate::{
     audit,
     downstream::{Client, Progress, transport::Transport},
     exchange::{
-        admit::{Admitted, Outgoing, admit},
+        admit::{Admitted, OutgoingCall, admit},
         relay::relay,
-        send::{Upstream, send},
+        send::{UpstreamConnections, send},
     },
     gateway::Gateway,
     outcome::{Beginning, Outcome, Record, RequestId},
     passage::{Passage, Passed},
-    quota_store::Line,
+    quota_store::StoreConnection,
     reason::Reason,
     request::{Request, problem},
     upstream::peers::PeerSelection,
     wire::{request::readable_request_line, target},
 };
 
-/// How long the client may take to read an answer to what was no request, and to go away after its last one: short, since
-/// it comes on top of every deadline.
+/// How long a client may take to read the answer to what was no request, or to close after its last answer. It comes on
+/// top of every deadline, so it is short.
 const FAREWELL: Duration = Duration::from_millis(750);
 
 /// How often connections to n4n that have been idle for too long are looked for.
@@ -42,11 +42,11 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Service {
     gateway: Arc<Gateway>,
-    /// The way to the Redis that keeps quotas, if there is one.
-    line: Arc<Line>,
-    /// The connections that judged calls go by.
-    upstream: Arc<Upstream>,
-    /// What other paths pass through by.
+    /// The connection to the Redis that keeps quotas, if there is one.
+    redis: Arc<StoreConnection>,
+    /// The connections that judged calls use.
+    upstream: Arc<UpstreamConnections>,
+    /// The Pingora that other paths pass through.
     passage: Passage,
 }
 
@@ -62,9 +62,9 @@ enum Next<C> {
 
 impl Service {
     /// What a worker of this gateway serves with.
-    pub fn new(gateway: Arc<Gateway>, line: Arc<Line>) -> Self {
+    pub fn new(gateway: Arc<Gateway>, redis: Arc<StoreConnection>) -> Self {
         let passage = Passage::new(gateway.live().shares.kept);
-        Self { gateway, line, upstream: Arc::new(Upstream::default()), passage }
+        Self { gateway, redis, upstream: Arc::new(UpstreamConnections::default()), passage }
     }
 
     /// Serves a connection until either side has enough of it.
@@ -88,7 +88,7 @@ impl Service {
 
     /// Serves one request.
     async fn serve_request<C: Client>(&self, mut request: Request, mut client: C) -> Next<C> {
-        match admit(&mut request, &mut client, &self.line).await {
+        match admit(&mut request, &mut client, &self.redis).await {
             Ok(Admitted::Call(call)) => self.exchange(request, client, call).await,
             Ok(Admitted::Other(peers)) => {
                 // In a box, so that calls do not carry the room for it.
@@ -99,12 +99,12 @@ impl Service {
     }
 
     /// Sends a call to n4n and passes the answer on.
-    async fn exchange<C: Client>(&self, mut request: Request, mut client: C, call: Outgoing) -> Next<C> {
+    async fn exchange<C: Client>(&self, mut request: Request, mut client: C, call: OutgoingCall) -> Next<C> {
         match send(&mut request, call, &self.upstream, client.alarm()).await {
             Ok(answer) => {
                 let status = answer.head.status;
                 let result = crate::exchange::result::of(&answer);
-                request.conclude(audit::Answer::Seen { status, result }, None).await;
+                request.conclude(audit::Seen::Answer { status, result }, None).await;
                 let persists = request.head.persists && client.is_read() && !self.gateway.is_ending();
                 let is_sent = relay(&request, &answer, &mut client, persists).await.is_ok();
                 request.record(Outcome::Forwarded { status }, Some(status).filter(|_| is_sent));
@@ -144,7 +144,7 @@ impl Service {
 
     /// Answers a request that was admitted and then failed.
     async fn fail<C: Client>(&self, mut request: Request, client: C, reason: Reason) -> Next<C> {
-        request.conclude(audit::Answer::Unknown, Some(reason)).await;
+        request.conclude(audit::Seen::Nothing, Some(reason)).await;
         let persists = request.head.persists && client.is_read() && !self.gateway.is_ending();
         self.answer(request, client, reason, persists).await
     }
@@ -152,7 +152,7 @@ impl Service {
     /// Answers a request that was refused.
     async fn refuse<C: Client>(&self, mut request: Request, client: C, reason: Reason) -> Next<C> {
         // There is an intent where the trail had to be tried first.
-        request.conclude(audit::Answer::Unknown, Some(reason)).await;
+        request.conclude(audit::Seen::Nothing, Some(reason)).await;
         let is_body_at_fault = matches!(reason, Reason::BodyTimeout | Reason::BodyMalformed);
         let is_unsafe = reason == Reason::BodyTooLarge
             || !client.is_read()
@@ -189,7 +189,7 @@ impl Service {
     }
 }
 
-/// Counts and logs what has come to no request.
+/// Counts and logs what was no request.
 fn record(
     gateway: &Gateway,
     head: &[u8],

@@ -5,17 +5,16 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::sync::Notify;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use crate::gateway::Gateway;
 
-/// How many connections are open, over all workers.
+/// The open connections of all workers.
 #[derive(Debug, Default)]
 pub(super) struct OpenConnections {
     count: AtomicUsize,
-    /// Loops that may yet accept another.
-    accepting: AtomicUsize,
-    ended: Notify,
+    /// Holds a token for each connection and for each loop that accepts them.
+    tracker: TaskTracker,
 }
 
 impl OpenConnections {
@@ -25,31 +24,20 @@ impl OpenConnections {
 
     /// Waits until there are none and will be none.
     pub(super) async fn none(&self) {
-        loop {
-            let ended = self.ended.notified();
-            // In this order: a loop that ends has counted what it accepted.
-            if self.accepting.load(Ordering::Acquire) == 0 && self.count() == 0 {
-                return;
-            }
-            ended.await;
-        }
+        self.tracker.close();
+        self.tracker.wait().await;
     }
 }
 
-/// A loop that accepts connections, for as long as it does.
-pub(super) struct Accepting(pub(super) Arc<OpenConnections>);
+/// A loop that accepts connections. Each has its place before the loop ends, so that none is overlooked.
+pub(super) struct Accepting {
+    pub(super) open: Arc<OpenConnections>,
+    _token: TaskTrackerToken,
+}
 
 impl Accepting {
     pub(super) fn begin(open: &Arc<OpenConnections>) -> Self {
-        open.accepting.fetch_add(1, Ordering::AcqRel);
-        Self(open.clone())
-    }
-}
-
-impl Drop for Accepting {
-    fn drop(&mut self) {
-        self.0.accepting.fetch_sub(1, Ordering::AcqRel);
-        self.0.ended.notify_waiters();
+        Self { open: open.clone(), _token: open.tracker.token() }
     }
 }
 
@@ -57,13 +45,14 @@ impl Drop for Accepting {
 pub(super) struct Place {
     open: Arc<OpenConnections>,
     gateway: Arc<Gateway>,
+    _token: TaskTrackerToken,
 }
 
 impl Place {
     pub(super) fn take(open: &Arc<OpenConnections>, gateway: &Arc<Gateway>) -> Option<Self> {
         let before = open.count.fetch_add(1, Ordering::AcqRel);
         gateway.metrics.connections.inc();
-        let place = Self { open: open.clone(), gateway: gateway.clone() };
+        let place = Self { open: open.clone(), gateway: gateway.clone(), _token: open.tracker.token() };
         (before < gateway.live().shares.connections).then_some(place)
     }
 }
@@ -71,8 +60,6 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.gateway.metrics.connections.dec();
-        if self.open.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.open.ended.notify_waiters();
-        }
+        self.open.count.fetch_sub(1, Ordering::AcqRel);
     }
 }

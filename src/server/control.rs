@@ -7,7 +7,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
-/// The control thread's runtime, and the signals that are not to do what they would by themselves.
+/// The control thread's runtime, and the signals that the process handles.
 ///
 /// A signal that comes before it is waited for is not lost.
 pub struct Control {

@@ -7,7 +7,7 @@ use tokio::{signal::unix::Signal, time::sleep};
 use super::{connections::OpenConnections, listener::Sockets, upgrade::hand_over};
 use crate::gateway::{Gateway, Phase};
 
-/// What makes the process end in good order.
+/// What an orderly end needs.
 pub(super) struct Ends<'a> {
     pub(super) gateway: &'a Gateway,
     pub(super) open: &'a OpenConnections,

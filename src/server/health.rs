@@ -1,4 +1,4 @@
-//! Checks of the peers: a request of the gateway's own, at regular times, and what its answer means.
+//! Active health checks: a request to each peer at regular intervals, and what its answer means.
 
 use std::{convert::Infallible, future::pending};
 

@@ -1,4 +1,4 @@
-//! The sockets that are listened on.
+//! The listening sockets.
 
 use std::{
     io,

@@ -1,4 +1,4 @@
-//! The process: it opens the listeners, starts the workers, and ends when it is told to.
+//! The process: listeners, workers, housekeeping, and how it starts and ends.
 
 mod connections;
 mod control;

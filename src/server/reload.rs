@@ -5,7 +5,7 @@ use std::{convert::Infallible, path::Path};
 use tokio::signal::unix::Signal;
 
 use crate::{
-    config::{Listen, Reading, Settings},
+    config::{Inspection, Listen, Settings},
     gateway::Gateway,
     telemetry::log,
 };
@@ -32,7 +32,7 @@ pub(super) async fn reload_on_hangup(
 
 /// Follows the configuration file as it is now, or, where that is faulty, tells why and changes nothing.
 async fn reload(gateway: &Gateway, config: &Path) -> bool {
-    let settings = match Settings::load(config, Reading::ToStart) {
+    let settings = match Settings::load(config, Inspection::ToStart) {
         Ok(settings) => settings,
         Err(faults) => {
             for fault in faults {

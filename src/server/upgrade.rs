@@ -28,7 +28,7 @@ use tokio::{
 };
 
 /// How long either side waits for the other, once they talk.
-const PATIENCE: Duration = Duration::from_secs(30);
+const REPLY_WITHIN: Duration = Duration::from_secs(30);
 
 /// The most sockets that one message carries (Linux: `SCM_MAX_FD`).
 const MOST_SOCKETS: usize = 253;
@@ -78,7 +78,7 @@ pub(super) async fn await_sockets(path: &Path) -> io::Result<(Inherited, Predece
     tracing::info!(socket = %path.display(), "waiting for the running process; send it SIGQUIT");
     loop {
         let (stream, _) = post.listener.accept().await?;
-        match timeout(PATIENCE, receive(&stream)).await {
+        match timeout(REPLY_WITHIN, receive(&stream)).await {
             Ok(Ok(inherited)) => return Ok((inherited, Predecessor { stream, _post: post })),
             Ok(Err(error)) => tracing::warn!(%error, "no sockets came; waiting on"),
             Err(_) => tracing::warn!("the sockets did not come in time; waiting on"),
@@ -100,7 +100,7 @@ pub(super) async fn hand_over(path: &Path, sockets: &[(SocketAddr, BorrowedFd<'_
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
     };
-    timeout(PATIENCE, served).await?
+    timeout(REPLY_WITHIN, served).await?
 }
 
 /// The place at which a successor waits; the file is removed with it.

@@ -17,7 +17,7 @@ use crate::{
     descriptors::ACCEPT_PAUSE,
     downstream::transport::Transport,
     gateway::{Gateway, Phase},
-    quota_store::{ANSWER_WITHIN, Line},
+    quota_store::{ANSWER_WITHIN, StoreConnection},
     serve::Service,
     unserved::ConnectionRefused,
 };
@@ -52,11 +52,12 @@ impl Worker {
     pub(super) fn run(self) {
         let Self { gateway, runtime, listeners } = self;
         runtime.block_on(async {
-            let line = Arc::new(Line::new(ANSWER_WITHIN, gateway.metrics.quota_store_errors.clone()));
-            let (kept, stores) = (line.clone(), gateway.quota_store.subscribe());
+            let redis =
+                Arc::new(StoreConnection::new(ANSWER_WITHIN, gateway.metrics.quota_store_errors.clone()));
+            let (kept, stores) = (redis.clone(), gateway.quota_store.subscribe());
             tokio::spawn(async move { kept.keep(stores).await });
-            line.tried().await;
-            let service = Service::new(gateway.clone(), line);
+            redis.tried().await;
+            let service = Service::new(gateway.clone(), redis);
             tokio::spawn(service.clone().sweep());
             for (listener, accepting) in listeners {
                 tokio::spawn(accept(listener, gateway.clone(), service.clone(), accepting));
@@ -85,7 +86,7 @@ async fn accept(
         };
         match accepted {
             Ok((socket, client)) => {
-                let Some(place) = Place::take(&accepting.0, &gateway) else {
+                let Some(place) = Place::take(&accepting.open, &gateway) else {
                     gateway.connection_refused(ConnectionRefused::MaxConnections, client);
                     continue;
                 };

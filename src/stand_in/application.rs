@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::customers::{Customers, LookupKey, Unlock};
-use super::request::Request;
+use super::customers::{CustomerKey, Customers, Unlock};
+use super::request::CgiRequest;
 use super::response::Response;
 use super::{SAMPLE_KEY, SAMPLE_USERNAME};
 use crate::php;
@@ -27,7 +27,7 @@ const FATAL_ERROR: &str = "<br />\n<b>Fatal error</b>:  Uncaught PDOException: S
     Connection refused in /var/www/n4n/lib/db.php:42\nStack trace:\n#0 {main}\n  thrown in \
     <b>/var/www/n4n/lib/db.php</b> on line <b>42</b><br />";
 
-/// What a request is met with.
+/// How a request is answered.
 #[derive(Debug)]
 pub(super) enum Conduct {
     /// The answer.
@@ -43,7 +43,7 @@ pub(super) enum Conduct {
 }
 
 /// What `request` is met with; `customers` remember it.
-pub(super) fn respond(request: &Request, customers: &Customers) -> Conduct {
+pub(super) fn respond(request: &CgiRequest, customers: &Customers) -> Conduct {
     if request.path != UNLOCK_PATH {
         let is_home = request.path == "/" && matches!(request.method.as_str(), "GET" | "HEAD");
         return Conduct::Answer(if is_home {
@@ -66,7 +66,7 @@ pub(super) fn respond(request: &Request, customers: &Customers) -> Conduct {
             "One of customer_id, subscription_id and orderid is required",
         ));
     };
-    if key == LookupKey::CustomerId
+    if key == CustomerKey::CustomerId
         && let Some(trouble) = trouble(&value)
     {
         return trouble;
@@ -82,7 +82,7 @@ fn unlocked() -> Response {
     Response::json(&b"true"[..])
 }
 
-fn is_patch(request: &Request) -> bool {
+fn is_patch(request: &CgiRequest) -> bool {
     match request.method.as_str() {
         "PATCH" => true,
         "POST" => OVERRIDES
@@ -94,8 +94,8 @@ fn is_patch(request: &Request) -> bool {
 }
 
 /// The first lookup that PHP's `empty` does not call empty.
-fn lookup(body: &[u8]) -> Option<(LookupKey, Cow<'_, [u8]>)> {
-    LookupKey::ALL.into_iter().find_map(|key| {
+fn lookup(body: &[u8]) -> Option<(CustomerKey, Cow<'_, [u8]>)> {
+    CustomerKey::ALL.into_iter().find_map(|key| {
         let last = php::parse_str(body).filter(|variable| *variable.name == *key.name().as_bytes()).last()?;
         let is_empty = matches!(*last.value, [] | [b'0']);
         (!last.is_array && !is_empty).then_some((key, last.value))

@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a customer can be looked up by, in the order in which it is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LookupKey {
+pub(super) enum CustomerKey {
     CustomerId,
     SubscriptionId,
     Orderid,
 }
 
-impl LookupKey {
+impl CustomerKey {
     pub(super) const ALL: [Self; 3] = [Self::CustomerId, Self::SubscriptionId, Self::Orderid];
 
     /// The name of the parameter.
@@ -59,11 +59,11 @@ const fn customer(
 }
 
 impl Customer {
-    fn is(&self, key: LookupKey, value: &[u8]) -> bool {
+    fn is(&self, key: CustomerKey, value: &[u8]) -> bool {
         match key {
-            LookupKey::CustomerId => self.customer_id.as_bytes() == value,
-            LookupKey::SubscriptionId => self.subscription_id.as_bytes() == value,
-            LookupKey::Orderid => self.orderids.iter().any(|orderid| orderid.as_bytes() == value),
+            CustomerKey::CustomerId => self.customer_id.as_bytes() == value,
+            CustomerKey::SubscriptionId => self.subscription_id.as_bytes() == value,
+            CustomerKey::Orderid => self.orderids.iter().any(|orderid| orderid.as_bytes() == value),
         }
     }
 }
@@ -84,7 +84,7 @@ pub(super) struct Customers {
 
 impl Customers {
     /// Unlocks the customer that `value` names.
-    pub(super) fn unlock(&self, key: LookupKey, value: &[u8]) -> Unlock {
+    pub(super) fn unlock(&self, key: CustomerKey, value: &[u8]) -> Unlock {
         let found = CUSTOMERS.iter().zip(&self.unlocked).find(|(customer, _)| customer.is(key, value));
         let Some((customer, unlocked)) = found else { return Unlock::Unknown };
         let was_locked = match customer.lock {

@@ -56,7 +56,7 @@ use tokio::task::JoinSet;
 use application::{Conduct, respond};
 use customers::Customers;
 use response::Response;
-use wire::{Unread, Wire};
+use wire::{NoRequest, Wire};
 
 /// The api-username of n4n's documented samples.
 pub const SAMPLE_USERNAME: &str = "n4n_admin";
@@ -94,14 +94,14 @@ async fn converse(stream: TcpStream, customers: Arc<Customers>) {
     // However a conversation ends, it concerns nobody but its client.
     let Err(end) = talk(&mut wire, &customers).await;
     match end {
-        End::Finish => wire.finish().await,
-        End::Reset => wire.reset(),
-        End::Drop => {}
+        Ending::Finish => wire.finish().await,
+        Ending::Reset => wire.reset(),
+        Ending::Drop => {}
     }
 }
 
 /// How a connection is ended.
-enum End {
+enum Ending {
     /// What was written is seen to arrive.
     Finish,
     /// The client sees a reset.
@@ -110,21 +110,21 @@ enum End {
     Drop,
 }
 
-impl From<io::Error> for End {
+impl From<io::Error> for Ending {
     fn from(_: io::Error) -> Self {
         Self::Drop
     }
 }
 
-async fn talk(wire: &mut Wire, customers: &Customers) -> Result<Infallible, End> {
+async fn talk(wire: &mut Wire, customers: &Customers) -> Result<Infallible, Ending> {
     loop {
         let request = match wire.request().await {
             Ok(request) => request,
-            Err(Unread::Unreadable(status)) => {
+            Err(NoRequest::Unreadable(status)) => {
                 wire.send(&Response::page(status, "Unreadable").encode(None)).await?;
-                return Err(End::Finish);
+                return Err(Ending::Finish);
             }
-            Err(Unread::Gone) => return Err(End::Drop),
+            Err(NoRequest::Gone) => return Err(Ending::Drop),
         };
         match respond(&request, customers) {
             Conduct::Answer(response) => wire.send(&response.encode(Some(&request))).await?,
@@ -134,16 +134,16 @@ async fn talk(wire: &mut Wire, customers: &Customers) -> Result<Infallible, End>
             }
             Conduct::Break(bytes) => {
                 wire.send(bytes).await?;
-                return Err(End::Finish);
+                return Err(Ending::Finish);
             }
-            Conduct::Reset => return Err(End::Reset),
+            Conduct::Reset => return Err(Ending::Reset),
             Conduct::Hang => {
                 wire.outlast().await;
-                return Err(End::Drop);
+                return Err(Ending::Drop);
             }
         }
         if request.is_last {
-            return Err(End::Finish);
+            return Err(Ending::Finish);
         }
     }
 }

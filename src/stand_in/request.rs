@@ -13,7 +13,7 @@ const MAX_FIELDS: usize = 256;
 
 /// One request, read whole.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct CgiRequest {
     /// The method of the request line.
     pub(super) method: String,
     /// The target's path, as it was sent, without the query string.
@@ -38,7 +38,7 @@ pub(super) enum Framing {
 /// What is made of the bytes at hand: how many it took and what they say; `None` when it takes more.
 pub(super) type Parsed<T> = Result<Option<(usize, T)>, StatusCode>;
 
-impl Request {
+impl CgiRequest {
     /// The value of a field by its CGI name, such as `HTTP_API_KEY`.
     pub(super) fn variable(&self, name: &str) -> Option<&[u8]> {
         self.variables.get(name).map(Vec::as_slice)
@@ -52,7 +52,7 @@ impl Request {
 }
 
 /// Reads a head: the request without its body, and how the body is framed.
-pub(super) fn parse_head(bytes: &[u8]) -> Parsed<(Request, Framing)> {
+pub(super) fn parse_head(bytes: &[u8]) -> Parsed<(CgiRequest, Framing)> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut head = httparse::Request::new(&mut fields);
     let length = match head.parse(bytes) {
@@ -67,7 +67,7 @@ pub(super) fn parse_head(bytes: &[u8]) -> Parsed<(Request, Framing)> {
     let asks_to_close = variables.get("HTTP_CONNECTION").is_some_and(|options| {
         options.split(|&b| b == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
     });
-    let request = Request {
+    let request = CgiRequest {
         method: head.method.unwrap_or_default().to_owned(),
         path: path(head.path.unwrap_or_default()).to_owned(),
         body: Vec::new(),

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::StatusCode;
 use serde::Serialize;
 
-use super::request::Request;
+use super::request::CgiRequest;
 
 /// The data of each chunk of a chunked answer, at most.
 const CHUNK: usize = 16 * 1024;
@@ -22,7 +22,7 @@ pub(super) struct Response {
 
 /// What n4n's sister calls answer with, where they do not answer a bare word.
 #[derive(Serialize)]
-struct Outcome {
+struct Message {
     result: &'static str,
     message: &'static str,
 }
@@ -41,7 +41,7 @@ impl Response {
 
     /// A JSON object that says what is wrong.
     pub(super) fn error(status: StatusCode, message: &'static str) -> Self {
-        let body = serde_json::to_vec(&Outcome { result: "Error", message });
+        let body = serde_json::to_vec(&Message { result: "Error", message });
         Self { status, ..Self::json(body.expect("two strings are always JSON")) }
     }
 
@@ -62,7 +62,7 @@ impl Response {
     }
 
     /// The bytes that answer `request`; `None` when it could not be read, which ends the connection.
-    pub(super) fn encode(&self, request: Option<&Request>) -> Vec<u8> {
+    pub(super) fn encode(&self, request: Option<&CgiRequest>) -> Vec<u8> {
         let reason = self.status.canonical_reason().unwrap_or_default();
         let mut head = format!("HTTP/1.1 {} {reason}\r\n", self.status.as_str());
         head += &format!("Content-Type: {}\r\n", self.content_type);

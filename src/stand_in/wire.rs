@@ -1,4 +1,4 @@
-//! The bytes of one connection, in and out.
+//! Reading requests from one connection, and writing answers to it.
 
 use std::io;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::request::{self, Framing, MAX_BODY, Parsed, Request};
+use super::request::{self, CgiRequest, Framing, MAX_BODY, Parsed};
 
 /// The longest head, chunk line or trailer section that is read.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
@@ -22,20 +22,20 @@ const READ_SIZE: usize = 8 * 1024;
 
 /// Why no request came.
 #[derive(Debug)]
-pub(super) enum Unread {
+pub(super) enum NoRequest {
     /// The client left, broke off or took too long.
     Gone,
     /// What came is not to be read further; the status says why.
     Unreadable(StatusCode),
 }
 
-impl From<io::Error> for Unread {
+impl From<io::Error> for NoRequest {
     fn from(_: io::Error) -> Self {
         Self::Gone
     }
 }
 
-impl From<StatusCode> for Unread {
+impl From<StatusCode> for NoRequest {
     fn from(status: StatusCode) -> Self {
         Self::Unreadable(status)
     }
@@ -55,11 +55,11 @@ impl Wire {
     }
 
     /// The next request, body and all.
-    pub(super) async fn request(&mut self) -> Result<Request, Unread> {
-        timeout(PATIENCE, self.read_request()).await.unwrap_or(Err(Unread::Gone))
+    pub(super) async fn request(&mut self) -> Result<CgiRequest, NoRequest> {
+        timeout(PATIENCE, self.read_request()).await.unwrap_or(Err(NoRequest::Gone))
     }
 
-    async fn read_request(&mut self) -> Result<Request, Unread> {
+    async fn read_request(&mut self) -> Result<CgiRequest, NoRequest> {
         let (mut request, framing) = self.take(request::parse_head).await?;
         let is_held_back = framing != Framing::Length(0) && self.unread.is_empty();
         if is_held_back && request.expects_continue() {
@@ -72,7 +72,7 @@ impl Wire {
         Ok(request)
     }
 
-    async fn take_chunks(&mut self, body: &mut Vec<u8>) -> Result<(), Unread> {
+    async fn take_chunks(&mut self, body: &mut Vec<u8>) -> Result<(), NoRequest> {
         loop {
             let size = self.take(request::parse_chunk_size).await?;
             if size == 0 {
@@ -84,7 +84,7 @@ impl Wire {
     }
 
     /// Moves `length` bytes of the connection to the end of `body`.
-    async fn take_data(&mut self, length: usize, body: &mut Vec<u8>) -> Result<(), Unread> {
+    async fn take_data(&mut self, length: usize, body: &mut Vec<u8>) -> Result<(), NoRequest> {
         if length > MAX_BODY - body.len() {
             return Err(StatusCode::PAYLOAD_TOO_LARGE.into());
         }
@@ -96,7 +96,7 @@ impl Wire {
     }
 
     /// What `parse` makes of the bytes that come next, which it is given more of until it is content.
-    async fn take<T>(&mut self, parse: impl Fn(&[u8]) -> Parsed<T>) -> Result<T, Unread> {
+    async fn take<T>(&mut self, parse: impl Fn(&[u8]) -> Parsed<T>) -> Result<T, NoRequest> {
         loop {
             let window = &self.unread[..self.unread.len().min(MAX_HEAD)];
             if let Some((length, parsed)) = parse(window)? {

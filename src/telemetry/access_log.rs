@@ -60,9 +60,9 @@ impl AccessLog {
     }
 
     /// Writes what is waiting and stops the writer; what comes later is dropped.
-    pub fn close(&self, patience: Duration) {
+    pub fn close(&self, within: Duration) {
         self.writer.close();
-        if !self.writer.flush(patience) {
+        if !self.writer.flush(within) {
             tracing::error!("the access log's last lines are lost: they were not taken in time");
         }
     }

@@ -1,29 +1,28 @@
-//! What may be told over and over without filling the log: a line a second at most, and one for the beginning and
-//! one for the end of what lasts.
+//! Log lines that strangers can bring about, limited: one a second, or one at the beginning and one at the end of a spell.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-/// How often one kind of line is written at most.
+/// The least time between two lines of a kind.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How long nothing must have failed until what lasted is over.
+/// How long nothing must have failed for a spell to be over.
 pub const QUIET: Duration = Duration::from_secs(5);
 
 /// One kind of line that strangers can bring about.
 #[derive(Debug, Default)]
-pub struct Limited(Mutex<Lines>);
+pub struct Limited(Mutex<Recent>);
 
 #[derive(Debug, Default)]
-struct Lines {
+struct Recent {
     last: Option<Instant>,
     left_out: u64,
 }
 
 impl Limited {
-    /// How many lines were left out since the last one, where another may be written; `None`: leave it out too.
+    /// Lets a line pass, with the number of lines left out since the last one; `None`: leave this one out too.
     pub fn admit(&self, now: Instant) -> Option<u64> {
         let mut lines = lock(&self.0);
         if lines.last.is_some_and(|last| now.saturating_duration_since(last) < EVERY) {
@@ -35,44 +34,44 @@ impl Limited {
     }
 }
 
-/// Something that fails again and again, for as long as it does.
+/// A time in which something keeps going wrong.
 #[derive(Debug, Default)]
-pub struct Spell(Mutex<Option<Failures>>);
+pub struct Spell(Mutex<Option<Occurrences>>);
 
-/// The failures of one spell.
+/// How often it went wrong in one spell, and when.
 #[derive(Debug, Clone, Copy)]
-pub struct Failures {
-    /// When the first was.
+pub struct Occurrences {
+    /// The first time.
     pub since: Instant,
     last: Instant,
-    /// How many there were.
+    /// How many times.
     pub count: u64,
 }
 
 impl Spell {
-    /// Takes note of a failure; tells whether it is the first.
+    /// Takes note that it went wrong; tells whether that is the first time.
     pub fn begin(&self, now: Instant) -> bool {
         let mut spell = lock(&self.0);
         match &mut *spell {
-            Some(failures) => {
-                failures.last = now;
-                failures.count += 1;
+            Some(occurrences) => {
+                occurrences.last = now;
+                occurrences.count += 1;
                 false
             }
             None => {
-                *spell = Some(Failures { since: now, last: now, count: 1 });
+                *spell = Some(Occurrences { since: now, last: now, count: 1 });
                 true
             }
         }
     }
 
     /// Ends it, where nothing has failed for [`QUIET`].
-    pub fn end(&self, now: Instant) -> Option<Failures> {
-        lock(&self.0).take_if(|failures| now.saturating_duration_since(failures.last) >= QUIET)
+    pub fn end(&self, now: Instant) -> Option<Occurrences> {
+        lock(&self.0).take_if(|occurrences| now.saturating_duration_since(occurrences.last) >= QUIET)
     }
 }
 
-/// Whoever panicked with the lock held has left numbers that are still numbers.
+/// A panic cannot leave the numbers half-written, so a poisoned lock is as good as any.
 fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! One request as a line of JSON, put together by hand: it is written for every request there is.
+//! One request as a line of JSON, written by hand because every request has one.
 
 use std::{
     io::Write as _,
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::{outcome::Record, reason::Reason};
 
-/// The last second that was written, as text: most lines begin in it.
+/// The text of the second last written, kept because most lines share it.
 #[derive(Debug, Default)]
 pub(super) struct Second {
     since_epoch: u64,
@@ -85,7 +85,7 @@ fn quoted(lines: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     lines.push(b'"');
 }
 
-/// What a caller chose.
+/// Text that a client chose.
 fn escaped(lines: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(lines, text).expect("memory takes all that is written");
 }
@@ -122,18 +122,8 @@ fn millis(lines: &mut Vec<u8>, duration: Duration) {
     padded::<3>(lines, (duration.subsec_micros() % 1000).into());
 }
 
-fn integer(lines: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    lines.extend_from_slice(&digits[start..]);
+fn integer(lines: &mut Vec<u8>, value: u64) {
+    lines.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// The last `N` digits.
@@ -163,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_json_whatever_a_caller_chose() {
+    fn a_line_is_json_whatever_a_client_chose() {
         let id = RequestId::next();
         let record = Record {
             time: UNIX_EPOCH + Duration::new(1_767_225_599, 1_002_003),

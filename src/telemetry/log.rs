@@ -60,7 +60,7 @@ pub fn start() -> io::Result<()> {
         return Err(io::Error::other("the log has been started before"));
     }
     // Whatever is wrong with an event, nothing is printed past the thread.
-    let format = layer().with_target(false).log_internal_errors(false).with_writer(|| Line);
+    let format = layer().with_target(false).log_internal_errors(false).with_writer(|| LogLine);
     tracing_subscriber::registry().with(filter).with(format).try_init().map_err(io::Error::other)?;
     if written.is_some() && level.is_none() {
         tracing::warn!("{VARIABLE} names no level of error, warn, info, debug and trace; it is ignored");
@@ -79,13 +79,13 @@ pub fn set_level(level: Level) {
 /// Says a line on standard error that is no event: what a command tells about its input.
 pub fn say(line: fmt::Arguments<'_>) {
     // A line that cannot be taken is counted.
-    let _ = Line.write_all(format!("{line}\n").as_bytes());
+    let _ = LogLine.write_all(format!("{line}\n").as_bytes());
 }
 
-/// Waits until all lines are written or lost, for as long as `patience`.
-pub fn flush(patience: Duration) {
+/// Waits until all lines are written or lost, for as long as `within`.
+pub fn flush(within: Duration) {
     if let Some(log) = LOG.get() {
-        log.writer.flush(patience);
+        log.writer.flush(within);
     }
 }
 
@@ -110,9 +110,9 @@ fn tell_of(news: News<'_>) {
 }
 
 /// Takes one line at a time.
-struct Line;
+struct LogLine;
 
-impl Write for Line {
+impl Write for LogLine {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if let Some(log) = LOG.get() {
             log.writer.add(|lines, ()| lines.extend_from_slice(line));

@@ -1,7 +1,7 @@
 //! Every metric: its name, help, labels and buckets, and the handles they are counted by.
 //!
 //! All series are made here, once, so that counting is an addition and no label ever takes a value
-//! that a caller chooses.
+//! that a client chooses.
 
 use std::sync::{Arc, LazyLock, OnceLock};
 

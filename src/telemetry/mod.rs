@@ -1,5 +1,4 @@
-//! What the gateway tells of its work: metrics, the access log and the last refusals, all
-//! from the same records, and the operational log.
+//! What operators see: metrics, the access log and the last refusals, made from the same records, and the operational log.
 
 pub mod access_log;
 pub mod limited;

@@ -1,4 +1,4 @@
-//! The metrics as numbers at one moment, so that two moments can be told apart.
+//! A snapshot of the metrics as numbers, so that two moments can be compared.
 
 use prometheus::{Histogram, core::Metric};
 
@@ -7,7 +7,7 @@ use crate::{
     reason::Reason,
 };
 
-/// From a gateway that answers by itself in microseconds to a PHP that takes its time; seconds.
+/// The bounds of the buckets, in seconds: from an answer of the gateway's own to a slow one of n4n's.
 pub(super) const BUCKETS: [f64; 17] = [
     0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     10.0, 30.0,

@@ -1,4 +1,4 @@
-//! The last calls that were refused or failed: alike ones together, and never more than a page can show.
+//! The last calls that were refused or failed, alike ones counted together.
 
 use std::{
     collections::VecDeque,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::outcome::{Outcome, Record};
 
-/// How many different ones are remembered.
+/// The most entries that are kept.
 const CAPACITY: usize = 40;
 
 /// How much of a user's name is kept.
@@ -34,7 +34,7 @@ pub struct Refusal {
     pub times: u64,
 }
 
-/// The last refusals and failures, the latest first.
+/// The last calls that were refused or failed, the latest first.
 #[derive(Debug, Default)]
 pub struct Refusals(Mutex<VecDeque<Refusal>>);
 
@@ -49,7 +49,7 @@ impl Refusals {
             (refusal.outcome, refusal.client, refusal.user.as_deref(), refusal.is_listed, refusal.peer)
                 == (record.outcome, record.client, user, record.listed.is_some(), record.peer)
         };
-        // Whoever panicked with the lock held has left a list that is still a list.
+        // A panic cannot leave the list half-changed, so a poisoned lock is as good as any.
         let mut refusals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = refusals.iter().position(is_alike).and_then(|position| refusals.remove(position));
         let refusal = match known {

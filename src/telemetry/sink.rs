@@ -1,4 +1,4 @@
-//! Where lines go: whole lines only, whatever becomes of a write.
+//! A file, pipe or terminal that lines go to, whole lines only, even where a write is cut short.
 
 use std::{
     fs::File,
@@ -12,7 +12,7 @@ use rustix::event::PollFlags;
 
 use crate::files;
 
-/// How long to wait at once for a reader that does not keep up.
+/// How long to wait for a slow reader before asking again whether to give up.
 const WAIT: Duration = Duration::from_millis(50);
 
 /// A file, pipe or terminal that takes lines.

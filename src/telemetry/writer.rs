@@ -1,4 +1,4 @@
-//! Lines that wait for a thread of their own to write them, so that nobody else waits for an output.
+//! A bounded buffer of lines and the thread that writes them, so that no request waits for an output.
 
 use std::{
     io,
@@ -11,8 +11,8 @@ use prometheus::IntCounter;
 use super::sink::{Lost, Sink};
 use crate::threads;
 
-/// How long a reader that does not keep up is waited for, once the output is to be closed.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a slow reader is waited for once the output is to be closed.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// A bounded buffer of lines and the thread that empties it.
 #[derive(Debug)]
@@ -132,10 +132,10 @@ impl<S: Default + Send + 'static> Writer<S> {
         self.shared.changed.notify_one();
     }
 
-    /// Waits until all lines are written or lost; false when that took longer than `patience`.
-    pub(super) fn flush(&self, patience: Duration) -> bool {
+    /// Waits until all lines are written or lost; false when that took longer than `within`.
+    pub(super) fn flush(&self, within: Duration) -> bool {
         let is_busy = |waiting: &mut Waiting<S>| !waiting.lines.is_empty() || waiting.is_writing;
-        let flushed = self.shared.settled.wait_timeout_while(self.shared.lock(), patience, is_busy);
+        let flushed = self.shared.settled.wait_timeout_while(self.shared.lock(), within, is_busy);
         !flushed.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 }
@@ -182,7 +182,7 @@ impl<S> Thread<S> {
             waiting.is_writing = true;
             drop(waiting);
             let written = sink.write(&lines, || {
-                shared.lock().hurried_since.is_some_and(|since| since.elapsed() > PATIENCE)
+                shared.lock().hurried_since.is_some_and(|since| since.elapsed() > CLOSE_WITHIN)
             });
             let is_idle = lines.is_empty();
             lines.clear();

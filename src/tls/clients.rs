@@ -17,7 +17,7 @@ use super::validity::{ByDate, Seconds};
 
 type Verifier = Arc<dyn ClientCertVerifier>;
 
-/// Lets in who has a certificate from one of these authorities while that is valid.
+/// Accepts client certificates from these authorities while those are valid.
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
     /// Believes all of them, whatever their dates.

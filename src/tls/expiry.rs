@@ -1,4 +1,4 @@
-//! When certificates expire, those that the gateway shows and those that it believes.
+//! When the gateway's certificates and trusted CAs expire, and the warnings about it.
 
 use rustls::pki_types::CertificateDer;
 

@@ -1,4 +1,4 @@
-//! Why a client's TLS handshake came to nothing, in a closed set of reasons.
+//! Why a client's TLS handshake failed, in a closed set of reasons.
 
 use std::io;
 
@@ -42,7 +42,7 @@ pub enum HandshakeFailure {
 }
 
 impl HandshakeFailure {
-    /// All of them, each at its number.
+    /// Every variant, at the index of its discriminant.
     pub const ALL: [Self; 16] = [
         Self::CertificateMissing,
         Self::CertificateUnknownCa,

@@ -1,4 +1,4 @@
-//! What a listener shows and asks for: its certificates by SNI, and its clients' certificates.
+//! The TLS of a listener: its certificates by SNI, and the client CA.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Certificates and keys as they stand in PEM files.
+//! Certificates and keys, read from PEM files.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::{
     kinds::{KeyKind, TAKEN},
-    pem::{self, Block, Flaw, Kind},
+    pem::{self, Block, BlockKind, PemFlaw},
 };
 use crate::files;
 
@@ -28,10 +28,10 @@ pub enum Unusable {
     Unread(#[from] io::Error),
     /// It is no PEM file.
     #[error(transparent)]
-    NotPem(#[from] Flaw),
+    NotPem(#[from] PemFlaw),
     /// No certificate stands in it, but perhaps something else, at a line.
     #[error("has no certificate in it")]
-    NoCertificate(Option<Found>),
+    NoCertificate(Option<BlockPlace>),
     /// The certificate at a line cannot be read.
     #[error("has a certificate in it that cannot be read")]
     BrokenCertificate(usize),
@@ -40,7 +40,7 @@ pub enum Unusable {
     Version1(usize),
     /// No private key stands in it, but perhaps something else, at a line.
     #[error("has no private key in it")]
-    NoKey(Option<Found>),
+    NoKey(Option<BlockPlace>),
     /// The key in it cannot be used.
     #[error("has a private key in it that cannot be used")]
     BrokenKey,
@@ -59,7 +59,7 @@ pub enum Unusable {
     },
     /// Something else stands in it too, at a line.
     #[error("has {0} in it, at line {1}")]
-    Stray(Kind, usize),
+    Stray(BlockKind, usize),
     /// A second key stands in it, at a line.
     #[error("has a second private key in it, at line {0}")]
     SecondKey(usize),
@@ -76,7 +76,7 @@ impl Unusable {
     pub fn mend(&self) -> String {
         let certificates = "name a PEM file of X.509 certificates, the leaf first";
         let key = "name a PEM file with one unencrypted RSA, ECDSA or Ed25519 private key";
-        let but = |found: &Option<Found>| {
+        let but = |found: &Option<BlockPlace>| {
             found.map(|(kind, line)| format!("; this one has {kind} at line {line}")).unwrap_or_default()
         };
         match self {
@@ -140,8 +140,8 @@ fn read_certificates(
 ) -> Result<Vec<CertificateDer<'static>>, Unusable> {
     // It may have a key in it all the same.
     let text = Zeroizing::new(files::read(file)?);
-    let found = sort(&text, Kind::Certificate, Kind::PrivateKey, |kind| {
-        beside == Beside::TheOther && matches!(kind, Kind::PrivateKey | Kind::EcParameters)
+    let found = sort(&text, BlockKind::Certificate, BlockKind::PrivateKey, |kind| {
+        beside == Beside::TheOther && matches!(kind, BlockKind::PrivateKey | BlockKind::EcParameters)
     })?
     .map_err(Unusable::NoCertificate)?;
     let read = |Block { line, text, .. }: &Block<'_>| {
@@ -162,8 +162,8 @@ fn read_certificates(
 /// Why there is none, or what else is in it.
 pub fn private_key(file: &Path, beside: Beside) -> Result<PrivateKeyDer<'static>, Unusable> {
     let text = Zeroizing::new(files::read(file)?);
-    let found = sort(&text, Kind::PrivateKey, Kind::Certificate, |kind| {
-        kind == Kind::EcParameters || (beside == Beside::TheOther && kind == Kind::Certificate)
+    let found = sort(&text, BlockKind::PrivateKey, BlockKind::Certificate, |kind| {
+        kind == BlockKind::EcParameters || (beside == Beside::TheOther && kind == BlockKind::Certificate)
     })?
     .map_err(Unusable::NoKey)?;
     match found.as_slice() {
@@ -174,7 +174,7 @@ pub fn private_key(file: &Path, beside: Beside) -> Result<PrivateKeyDer<'static>
 }
 
 /// A block's kind, and the line it begins at.
-type Found = (Kind, usize);
+type BlockPlace = (BlockKind, usize);
 
 /// The blocks of the wanted kind, or, where there are none, the first of the kind that it is mistaken for.
 ///
@@ -182,10 +182,10 @@ type Found = (Kind, usize);
 /// The file is no PEM, or has a block in it that may not be there.
 fn sort(
     text: &[u8],
-    wanted: Kind,
-    mistaken: Kind,
-    may_be_there: impl Fn(Kind) -> bool,
-) -> Result<Result<Vec<Block<'_>>, Option<Found>>, Unusable> {
+    wanted: BlockKind,
+    mistaken: BlockKind,
+    may_be_there: impl Fn(BlockKind) -> bool,
+) -> Result<Result<Vec<Block<'_>>, Option<BlockPlace>>, Unusable> {
     let (found, others): (Vec<_>, Vec<_>) =
         pem::blocks(text)?.into_iter().partition(|block| block.kind == wanted);
     let place = |block: &Block<'_>| (block.kind, block.line);

@@ -1,4 +1,4 @@
-//! TLS on both sides: what is loaded from the files, who is shown to whom, and when it expires.
+//! TLS on both sides: certificates and keys, who is trusted, and when certificates expire.
 //!
 //! Pingora can be built on rustls or on OpenSSL; the gateway takes rustls. It is memory-safe and maintained
 //! with Pingora's other back ends as of 0.9; it speaks TLS 1.2 and 1.3 with current suites and nothing else,

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Why a file is no PEM file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Flaw {
+pub enum PemFlaw {
     /// It is in a Unicode encoding, so that its first line is not what it seems to be.
     #[error("begins with a byte order mark")]
     ByteOrderMark,
@@ -16,7 +16,7 @@ pub enum Flaw {
     BrokenBlock(usize),
 }
 
-impl Flaw {
+impl PemFlaw {
     pub(super) const fn mend(self) -> &'static str {
         match self {
             Self::ByteOrderMark => "save it as plain text, without the mark",
@@ -32,7 +32,7 @@ impl Flaw {
 
 /// What a block says it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum BlockKind {
     /// A certificate.
     Certificate,
     /// A private key in a form that can be read.
@@ -61,7 +61,7 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl BlockKind {
     fn of(label: &[u8]) -> Self {
         match label {
             b"CERTIFICATE" => Self::Certificate,
@@ -102,7 +102,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for BlockKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Certificate => "a certificate",
@@ -125,7 +125,7 @@ impl fmt::Display for Kind {
 /// A block and where it begins.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Block<'a> {
-    pub(super) kind: Kind,
+    pub(super) kind: BlockKind,
     /// The line of its BEGIN, counted from one.
     pub(super) line: usize,
     /// From its BEGIN to its END.
@@ -143,9 +143,9 @@ const BYTE_ORDER_MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"]
 ///
 /// # Errors
 /// The file is no PEM, or one of its blocks does not begin or end as it should.
-pub(super) fn blocks(file: &[u8]) -> Result<Vec<Block<'_>>, Flaw> {
+pub(super) fn blocks(file: &[u8]) -> Result<Vec<Block<'_>>, PemFlaw> {
     if BYTE_ORDER_MARKS.iter().any(|mark| file.starts_with(mark)) {
-        return Err(Flaw::ByteOrderMark);
+        return Err(PemFlaw::ByteOrderMark);
     }
     let mut blocks = Vec::new();
     let mut open: Option<(Block<'_>, usize, &[u8])> = None;
@@ -156,30 +156,30 @@ pub(super) fn blocks(file: &[u8]) -> Result<Vec<Block<'_>>, Flaw> {
         let label = |edge: &[u8]| line.strip_prefix(edge).and_then(|rest| rest.strip_suffix(DASHES));
         match &mut open {
             None if line.starts_with(BEGIN) => {
-                let label = label(BEGIN).ok_or(Flaw::BrokenBlock(number))?;
-                open = Some((Block { kind: Kind::of(label), line: number, text: &[] }, start, label));
+                let label = label(BEGIN).ok_or(PemFlaw::BrokenBlock(number))?;
+                open = Some((Block { kind: BlockKind::of(label), line: number, text: &[] }, start, label));
             }
-            None if holds(line, BEGIN) || line.starts_with(END) => return Err(Flaw::BrokenBlock(number)),
+            None if holds(line, BEGIN) || line.starts_with(END) => return Err(PemFlaw::BrokenBlock(number)),
             None => {}
             Some((block, from, begun)) if line.starts_with(END) => {
                 if label(END) != Some(*begun) {
-                    return Err(Flaw::BrokenBlock(block.line));
+                    return Err(PemFlaw::BrokenBlock(block.line));
                 }
                 blocks.push(Block { text: &file[*from..at], ..*block });
                 open = None;
             }
-            Some((block, ..)) if holds(line, BEGIN) => return Err(Flaw::BrokenBlock(block.line)),
+            Some((block, ..)) if holds(line, BEGIN) => return Err(PemFlaw::BrokenBlock(block.line)),
             // The old form of encryption leaves the label as it is.
             Some((block, ..)) if line.starts_with(b"Proc-Type:") && holds(line, b"ENCRYPTED") => {
-                block.kind = Kind::EncryptedKey;
+                block.kind = BlockKind::EncryptedKey;
             }
             Some(_) => {}
         }
     }
     match open {
-        Some((block, ..)) => Err(Flaw::BrokenBlock(block.line)),
+        Some((block, ..)) => Err(PemFlaw::BrokenBlock(block.line)),
         // A SEQUENCE, as everything begins that this file could hold in DER.
-        None if blocks.is_empty() && file.first() == Some(&0x30) => Err(Flaw::Der),
+        None if blocks.is_empty() && file.first() == Some(&0x30) => Err(PemFlaw::Der),
         None => Ok(blocks),
     }
 }
@@ -192,7 +192,7 @@ fn holds(line: &[u8], part: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn kinds(file: &[u8]) -> Result<Vec<(Kind, usize)>, String> {
+    fn kinds(file: &[u8]) -> Result<Vec<(BlockKind, usize)>, String> {
         let blocks = blocks(file).map_err(|flaw| flaw.to_string())?;
         Ok(blocks.iter().map(|block| (block.kind, block.line)).collect())
     }
@@ -202,7 +202,7 @@ mod tests {
         let file = b"subject=CN = a\n-----BEGIN CERTIFICATE-----\r\nAAAA\r\n-----END CERTIFICATE-----\r\n\n\
             -----BEGIN EC PARAMETERS-----\nAAAA\n-----END EC PARAMETERS-----\n-----BEGIN RSA PRIVATE KEY-----\n\
             Proc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----";
-        let all = [(Kind::Certificate, 2), (Kind::EcParameters, 6), (Kind::EncryptedKey, 9)];
+        let all = [(BlockKind::Certificate, 2), (BlockKind::EcParameters, 6), (BlockKind::EncryptedKey, 9)];
         assert_eq!(kinds(file).unwrap(), all);
         assert_eq!(kinds(b"no block").unwrap(), []);
         assert_eq!(kinds(b"").unwrap(), []);

@@ -1,4 +1,4 @@
-//! How the upstream proves who it is, and the gateway to it.
+//! TLS to the upstream: the name and CAs that it is verified by, and the client certificate.
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
@@ -33,7 +33,7 @@ impl Name {
     }
 }
 
-/// Whom to believe to be the upstream, and what to show it.
+/// How the upstream is verified, and the client certificate that it is shown.
 #[derive(Clone)]
 pub struct Trust {
     name: Name,

@@ -1,4 +1,4 @@
-//! From when until when certificates are valid; authorities are believed in that time alone.
+//! When certificates are valid: authorities are trusted within their dates only.
 //!
 //! The path building under rustls takes trust anchors without their dates, so that what an expired authority
 //! signed would go on being believed.

@@ -1,4 +1,4 @@
-//! One connection to an n4n host, by which one call at a time is exchanged.
+//! One connection to an n4n host, which carries one call at a time.
 
 use std::{
     future::poll_fn,
@@ -25,11 +25,11 @@ pub const MAX_ANSWER_BODY: usize = 1024 * 1024;
 /// How much is read at once.
 const READ_SIZE: usize = 4096;
 
-/// A connection that is made.
+/// An established connection.
 #[derive(Debug)]
-pub struct Connection(Stream);
+pub struct UpstreamConnection(Stream);
 
-/// Why a call that was sent came to nothing.
+/// Why a call that was sent has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Unanswered {
     /// The answer did not come in time.
@@ -43,9 +43,9 @@ pub enum Unanswered {
     Bad(#[from] BadAnswer),
 }
 
-/// A call on its way, and how long its answer may take.
+/// A call to be written to a connection, and how long its answer may take.
 #[derive(Clone, Copy)]
-pub struct Outgoing<'a> {
+pub struct WireCall<'a> {
     /// Its head and body.
     pub bytes: &'a [u8],
     /// Whether its method is HEAD, whose answer has no body.
@@ -65,13 +65,13 @@ pub struct Answered {
     pub head_at: Instant,
 }
 
-impl Connection {
+impl UpstreamConnection {
     /// A connection that nothing has been sent on.
     pub const fn new(stream: Stream) -> Self {
         Self(stream)
     }
 
-    /// Whether nothing has come that nobody asked for, its end included.
+    /// Whether nothing has arrived on the idle connection, its end included.
     pub fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
         let read = poll_fn(|cx| Pin::new(&mut self.0).poll_read(cx, &mut ReadBuf::new(&mut byte)));
@@ -85,7 +85,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Unanswered`]; n4n may have carried the call out all the same.
-    pub async fn exchange(&mut self, call: Outgoing<'_>, alarm: &mut Alarm) -> Result<Answered, Unanswered> {
+    pub async fn exchange(&mut self, call: WireCall<'_>, alarm: &mut Alarm) -> Result<Answered, Unanswered> {
         let mut reader = AnswerReader::new(call.is_head, MAX_ANSWER_BODY);
         let mut sending = Sending { rest: call.bytes, is_flushed: false, error: None };
         let mut received = Vec::with_capacity(READ_SIZE);
@@ -132,7 +132,7 @@ impl Connection {
     }
 }
 
-/// What of a call has still to be sent.
+/// The part of a call that has still to be sent.
 struct Sending<'a> {
     rest: &'a [u8],
     is_flushed: bool,
@@ -141,7 +141,7 @@ struct Sending<'a> {
 }
 
 impl Sending<'_> {
-    /// Sends what can be sent now. That it cannot be sent is no reason not to look for an answer.
+    /// Sends what can be sent now. An error is kept for later: n4n may have answered before it closed.
     fn poll(&mut self, stream: &mut Stream, cx: &mut Context<'_>) {
         if !self.is_flushed && self.error.is_none() {
             match self.poll_send(stream, cx) {
@@ -171,9 +171,9 @@ mod tests {
 
     const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue";
 
-    async fn exchange(connection: &mut Connection, bytes: &[u8]) -> Result<Answered, Unanswered> {
+    async fn exchange(connection: &mut UpstreamConnection, bytes: &[u8]) -> Result<Answered, Unanswered> {
         let second = Duration::from_secs(1);
-        let call = Outgoing { bytes, is_head: false, due: Instant::now() + second, body_within: second };
+        let call = WireCall { bytes, is_head: false, due: Instant::now() + second, body_within: second };
         connection.exchange(call, &mut Alarm::default()).await
     }
 
@@ -182,7 +182,7 @@ mod tests {
         for (call, persists) in [(&[b'x'; 64][..], true), (&[b'x'; 65], false)] {
             let (near, mut far) = duplex(64);
             far.write_all(OK).await.unwrap();
-            let answered = exchange(&mut Connection::new(Box::new(near)), call).await.unwrap();
+            let answered = exchange(&mut UpstreamConnection::new(Box::new(near)), call).await.unwrap();
             assert_eq!((answered.answer.body(), answered.answer.persists), (&b"true"[..], persists));
         }
     }
@@ -192,7 +192,7 @@ mod tests {
         let (near, mut far) = duplex(64);
         far.write_all(OK).await.unwrap();
         drop(far);
-        let answered = exchange(&mut Connection::new(Box::new(near)), b"a call").await.unwrap();
+        let answered = exchange(&mut UpstreamConnection::new(Box::new(near)), b"a call").await.unwrap();
         assert_eq!((answered.answer.head.status, answered.answer.persists), (200, false));
     }
 }

@@ -1,4 +1,4 @@
-//! How an n4n host is connected to, in Pingora's terms.
+//! Pingora's description of a peer: its address, TLS and time limits.
 
 use std::{net::SocketAddr, time::Duration};
 

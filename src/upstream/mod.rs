@@ -1,4 +1,4 @@
-//! The n4n hosts: which one a call goes to, and what it means when that fails.
+//! The n4n hosts: which of them a call goes to, by which connection, and what an error there means.
 
 pub mod connection;
 pub mod connector;

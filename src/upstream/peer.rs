@@ -13,8 +13,8 @@ use std::{
 
 use super::fault::Cause;
 
-/// How long a peer that could not be connected to is passed over. After that one call tries it, and the others
-/// go on passing it over until that call has connected.
+/// How long a peer that could not be connected to is ejected. After that one call probes it, and the others go on
+/// passing it over until that call has connected.
 const EJECTION: Duration = Duration::from_secs(10);
 
 /// One address of an n4n host.
@@ -24,8 +24,8 @@ pub struct Peer {
     in_flight: AtomicUsize,
     /// Whether checks have found it unfit.
     is_unfit: AtomicBool,
-    /// How many checks in a row have spoken against what it is taken for.
-    against: AtomicU32,
+    /// Consecutive checks that contradict the current state.
+    contradictions: AtomicU32,
     /// Until when it is passed over for a failed connect, in milliseconds after `since`; zero: it is not.
     ejected_until: AtomicU64,
     /// What was last found to be wrong with it.
@@ -33,27 +33,27 @@ pub struct Peer {
     since: Instant,
 }
 
-/// Whether a call may go to a peer.
+/// Whether a call may go to a peer, as of a circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// It may.
     Open,
-    /// It was passed over for long enough; one call may find out.
+    /// The ejection is over; one call may probe it.
     HalfOpen,
-    /// Only where nothing else is left: the last connect failed.
+    /// The last connect failed; only where no other peer is left.
     Ejected,
-    /// It may not: checks have found it unfit.
+    /// Checks have found it unfit; no call may.
     Unfit,
 }
 
 impl Peer {
-    /// A peer of which nothing bad is known.
+    /// A peer that no check or connect has failed on yet.
     pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
             in_flight: AtomicUsize::new(0),
             is_unfit: AtomicBool::new(false),
-            against: AtomicU32::new(0),
+            contradictions: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
             trouble: Mutex::default(),
             since: Instant::now(),
@@ -87,12 +87,12 @@ impl Peer {
         self.is_unfit.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing speaks against it.
+    /// Whether it passes its checks and could be connected to.
     pub fn is_healthy(&self) -> bool {
         !self.is_unfit() && self.ejected_until.load(Ordering::Relaxed) == 0
     }
 
-    /// Takes on being the one call that tries a peer whose turn to be tried it is.
+    /// Claims the half-open probe: one call may try the peer, the others go on passing it over.
     pub fn claim(&self, now: Instant) -> bool {
         let until = self.ejected_until.load(Ordering::Relaxed);
         let next = self.millis(now + EJECTION);
@@ -137,18 +137,18 @@ impl Peer {
         }
     }
 
-    /// Takes note of a check: so many in a row that speak against what it is taken for change that.
+    /// Takes note of a check. `rise` consecutive passes make an unfit peer fit, `fall` consecutive faults a fit one unfit.
     pub fn checked(&self, result: Result<(), String>, rise: NonZeroU32, fall: NonZeroU32) {
         let is_unfit = self.is_unfit();
         if result.is_err() == is_unfit {
-            self.against.store(0, Ordering::Relaxed);
+            self.contradictions.store(0, Ordering::Relaxed);
             return;
         }
         let enough = if is_unfit { rise } else { fall };
-        if self.against.fetch_add(1, Ordering::Relaxed) + 1 < enough.get() {
+        if self.contradictions.fetch_add(1, Ordering::Relaxed) + 1 < enough.get() {
             return;
         }
-        self.against.store(0, Ordering::Relaxed);
+        self.contradictions.store(0, Ordering::Relaxed);
         self.is_unfit.store(!is_unfit, Ordering::Relaxed);
         match result {
             Ok(()) => {
@@ -165,7 +165,7 @@ impl Peer {
     /// Forgets what checks have found, where there are none any more.
     pub fn unchecked(&self) {
         self.is_unfit.store(false, Ordering::Relaxed);
-        self.against.store(0, Ordering::Relaxed);
+        self.contradictions.store(0, Ordering::Relaxed);
     }
 
     pub(super) fn begin(&self) {

@@ -31,19 +31,19 @@ pub struct Peers {
     turn: AtomicUsize,
 }
 
-/// What the names were last found to be.
+/// The result of the last look-up of every name.
 #[derive(Debug)]
 struct Known {
     /// For each name in order.
-    by_name: Vec<Found>,
+    by_name: Vec<NameAddresses>,
     /// All of them, each once.
     all: Vec<Arc<Peer>>,
 }
 
-/// What one name was found to be.
+/// The result of the last look-up of one name.
 #[derive(Debug)]
-struct Found {
-    /// The last that was found.
+struct NameAddresses {
+    /// The last addresses that were found.
     peers: Vec<Arc<Peer>>,
     /// Whether the last look-up failed.
     is_stale: bool,
@@ -63,7 +63,7 @@ impl Known {
             peer
         };
         let by_name = found
-            .map(|(addresses, is_stale)| Found {
+            .map(|(addresses, is_stale)| NameAddresses {
                 peers: addresses.into_iter().map(&mut peer).collect(),
                 is_stale,
             })
@@ -158,13 +158,13 @@ pub struct PeerSelection {
 }
 
 impl PeerSelection {
-    /// Whether none is left that may be tried.
+    /// Whether no peer is left to try.
     pub fn is_empty(&self) -> bool {
         self.left().all(|(_, peer)| peer.is_unfit())
     }
 
-    /// The next to try: the least busy of those that nothing speaks against; where there is none, the least busy
-    /// of those that the last connect failed to.
+    /// The next to try: the least busy of the open and half-open peers; where there is none, the least busy of the
+    /// ejected ones.
     pub fn next(&mut self, now: Instant) -> Option<InUse> {
         self.tried.extend(self.current.take());
         let place = loop {
@@ -177,7 +177,7 @@ impl PeerSelection {
                 self.left().filter_map(|(place, peer)| Some((standing(peer)?, peer.in_flight(), place)));
             let (is_ejected, _, place) = usable.min_by_key(|&(is_ejected, busy, _)| (is_ejected, busy))?;
             let peer = &self.known.all[place];
-            // Another call may have been faster to try a peer that it was time to try.
+            // Another call may have claimed the probe first.
             if is_ejected || peer.standing(now) != Standing::HalfOpen || peer.claim(now) {
                 break place;
             }

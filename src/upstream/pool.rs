@@ -6,9 +6,9 @@ use std::{
     time::Instant,
 };
 
-use super::connection::Connection;
+use super::connection::UpstreamConnection;
 
-/// What a connection must have been made for to be used for a call.
+/// What a connection and a call must share for the one to carry the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
     /// The n4n host's address.
@@ -24,13 +24,13 @@ pub struct Pool(Mutex<Vec<Idle>>);
 #[derive(Debug)]
 struct Idle {
     key: Key,
-    connection: Connection,
+    connection: UpstreamConnection,
     until: Instant,
 }
 
 impl Pool {
-    /// Takes the connection that was used last and that nothing has come by since.
-    pub fn take(&self, key: Key, now: Instant) -> Option<Connection> {
+    /// Takes the most recently used connection on which nothing has arrived since.
+    pub fn take(&self, key: Key, now: Instant) -> Option<UpstreamConnection> {
         let mut idle = self.lock();
         loop {
             let found = idle.iter().rposition(|idle| idle.key == key)?;
@@ -41,15 +41,15 @@ impl Pool {
         }
     }
 
-    /// Keeps a connection until a time, unless so many are kept already.
-    pub fn put(&self, key: Key, connection: Connection, until: Instant, most: usize) {
+    /// Keeps a connection until a time, unless `most` are kept already.
+    pub fn put(&self, key: Key, connection: UpstreamConnection, until: Instant, most: usize) {
         let mut idle = self.lock();
         if idle.len() < most {
             idle.push(Idle { key, connection, until });
         }
     }
 
-    /// Closes what has been idle for too long or has been closed by n4n, and what is more than so many.
+    /// Closes connections that have been idle for too long or that n4n has closed, and those beyond `most`.
     pub fn sweep(&self, now: Instant, most: usize) {
         let mut idle = self.lock();
         idle.retain_mut(|idle| idle.until > now && idle.connection.is_quiet());
@@ -81,9 +81,9 @@ mod tests {
     struct Far(TcpListener);
 
     impl Far {
-        async fn connect(&self) -> (Connection, TcpStream) {
+        async fn connect(&self) -> (UpstreamConnection, TcpStream) {
             let near = TcpStream::connect(self.0.local_addr().unwrap()).await.unwrap();
-            (Connection::new(Box::new(Stream::from(near))), self.0.accept().await.unwrap().0)
+            (UpstreamConnection::new(Box::new(Stream::from(near))), self.0.accept().await.unwrap().0)
         }
     }
 

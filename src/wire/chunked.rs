@@ -45,25 +45,25 @@ enum State {
 
 /// The bytes are no chunked body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Broken;
+pub struct BrokenChunking;
 
-impl Broken {
+impl BrokenChunking {
     /// Whether it is what an error of reading a body stands for.
     pub fn is_cause_of(error: &io::Error) -> bool {
         error.get_ref().is_some_and(|cause| cause.is::<Self>())
     }
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for BrokenChunking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("broken chunking")
     }
 }
 
-impl Error for Broken {}
+impl Error for BrokenChunking {}
 
-impl From<Broken> for io::Error {
-    fn from(broken: Broken) -> Self {
+impl From<BrokenChunking> for io::Error {
+    fn from(broken: BrokenChunking) -> Self {
         Self::new(io::ErrorKind::InvalidData, broken)
     }
 }
@@ -83,16 +83,16 @@ impl ChunkScanner {
     /// Goes on over `bytes`; returns how many of them belong to the body.
     ///
     /// # Errors
-    /// [`Broken`] at the first byte that cannot stand where it does.
-    pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
+    /// [`BrokenChunking`] at the first byte that cannot stand where it does.
+    pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, BrokenChunking> {
         self.follow(bytes, |_| {})
     }
 
     /// As [`advance`](Self::advance), and gives what the chunks hold to `data`.
     ///
     /// # Errors
-    /// [`Broken`] at the first byte that cannot stand where it does.
-    pub fn follow(&mut self, bytes: &[u8], mut data: impl FnMut(&[u8])) -> Result<usize, Broken> {
+    /// [`BrokenChunking`] at the first byte that cannot stand where it does.
+    pub fn follow(&mut self, bytes: &[u8], mut data: impl FnMut(&[u8])) -> Result<usize, BrokenChunking> {
         let mut at = 0;
         while at < bytes.len() && self.state != State::End {
             if let State::Data(left) = self.state {
@@ -109,14 +109,14 @@ impl ChunkScanner {
         Ok(at)
     }
 
-    fn step(&mut self, byte: u8) -> Result<State, Broken> {
+    fn step(&mut self, byte: u8) -> Result<State, BrokenChunking> {
         self.seen += 1;
         let in_trailers = matches!(
             self.state,
             State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerLf | State::EndLf
         );
         if self.seen > if in_trailers { MAX_TRAILERS } else { MAX_LINE } {
-            return Err(Broken);
+            return Err(BrokenChunking);
         }
         let digit = (byte as char).to_digit(16).map(u64::from);
         match (self.state, byte, digit) {
@@ -145,7 +145,7 @@ impl ChunkScanner {
             (State::TrailerValue, b'\t' | b' '..=b'~' | 0x80.., _) => Ok(State::TrailerValue),
             (State::TrailerLf, b'\n', _) => Ok(State::TrailerStart),
             (State::EndLf, b'\n', _) => Ok(State::End),
-            _ => Err(Broken),
+            _ => Err(BrokenChunking),
         }
     }
 }
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     /// The length of the body at the start of `text`, fed byte by byte and whole.
-    fn scan(text: &str) -> Result<Option<usize>, Broken> {
+    fn scan(text: &str) -> Result<Option<usize>, BrokenChunking> {
         let bytes = text.as_bytes();
         let mut whole = ChunkScanner::default();
         let at_once = whole.advance(bytes).map(|length| whole.is_done().then_some(length));
@@ -220,9 +220,9 @@ mod tests {
             "00000000000000000\r\n",
             "0\r\n\u{1}\r\n",
         ] {
-            assert_eq!(scan(body), Err(Broken), "{body}");
+            assert_eq!(scan(body), Err(BrokenChunking), "{body}");
         }
-        assert_eq!(scan(&format!("5;{}\r\n", "a".repeat(MAX_LINE))), Err(Broken));
-        assert_eq!(scan(&format!("0\r\n{}", "a: b\r\n".repeat(MAX_TRAILERS))), Err(Broken));
+        assert_eq!(scan(&format!("5;{}\r\n", "a".repeat(MAX_LINE))), Err(BrokenChunking));
+        assert_eq!(scan(&format!("0\r\n{}", "a: b\r\n".repeat(MAX_TRAILERS))), Err(BrokenChunking));
     }
 }

@@ -1,4 +1,4 @@
-//! How a request's body is delimited and whom it addresses, beyond doubt or not at all.
+//! Request framing: where a body ends and which host is addressed, refused where that is ambiguous.
 
 use super::{
     MAX_FIELDS,
@@ -21,7 +21,7 @@ pub enum BodyFraming {
     Chunked,
 }
 
-/// What framing must know of a request's fields.
+/// The fields that matter to framing, as they were counted.
 #[derive(Debug, Default)]
 pub(super) struct FieldFacts<'a> {
     count: usize,

@@ -1,4 +1,4 @@
-//! A request's head, read in place and kept while its request is judged and answered.
+//! A request's head, parsed in place.
 
 use std::fmt;
 

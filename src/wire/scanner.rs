@@ -1,4 +1,4 @@
-//! Finds the end of a head in bytes that arrive piece by piece.
+//! Finds the end of a request's head in bytes that arrive piece by piece.
 
 use std::ops::Range;
 

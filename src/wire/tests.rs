@@ -1,3 +1,5 @@
+//! Heads, framing and answers: what is read, and what is refused.
+
 use bytes::Bytes;
 
 use super::{

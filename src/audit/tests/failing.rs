@@ -1,3 +1,5 @@
+//! A trail that cannot be written, or only late.
+
 use std::{cell::Cell, env, io::ErrorKind, process::Command};
 
 use super::*;

@@ -36,7 +36,7 @@ impl Opened {
         self.runtime.block_on(self.trail.intent(intent))
     }
 
-    fn outcome(&self, outcome: &Outcome) -> Result<(), Unwritable> {
+    fn outcome(&self, outcome: &Conclusion) -> Result<(), Unwritable> {
         self.runtime.block_on(self.trail.outcome(outcome))
     }
 
@@ -102,11 +102,11 @@ fn an_intent() -> Intent<'static> {
     }
 }
 
-fn its_outcome(intent: &Intent<'_>) -> Outcome {
-    Outcome {
+fn its_outcome(intent: &Intent<'_>) -> Conclusion {
+    Conclusion {
         time: SystemTime::now(),
         request_id: intent.request_id,
-        answer: Answer::Seen { status: 200, result: UnlockResult::Unlocked },
+        seen: Seen::Answer { status: 200, result: UnlockResult::Unlocked },
         reason: None,
     }
 }

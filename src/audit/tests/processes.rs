@@ -1,3 +1,5 @@
+//! Several processes that write one trail, and are killed while they do.
+
 use std::{
     env,
     io::{self, BufRead, BufReader, Write},

@@ -1,3 +1,5 @@
+//! What a record says, and who may read it.
+
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
@@ -28,10 +30,10 @@ fn records_say_what_is_known_and_nothing_else() {
     let request_id = RequestId::next();
     let full = Intent { time: some_time(), request_id, ..an_intent() };
     let bare = Intent { client: None, user: None, lookup: None, value: None, ..full };
-    let unlocked = Outcome { time: some_time(), ..its_outcome(&full) };
-    let refused = Answer::Seen { status: 404, result: UnlockResult::Refused };
-    let refused = Outcome { answer: refused, ..unlocked };
-    let unknown = Outcome { answer: Answer::Unknown, reason: Some(Reason::UpstreamTimeout), ..unlocked };
+    let unlocked = Conclusion { time: some_time(), ..its_outcome(&full) };
+    let refused = Seen::Answer { status: 404, result: UnlockResult::Refused };
+    let refused = Conclusion { seen: refused, ..unlocked };
+    let unknown = Conclusion { seen: Seen::Nothing, reason: Some(Reason::UpstreamTimeout), ..unlocked };
     trail.intent(&full).unwrap();
     trail.intent(&bare).unwrap();
     for outcome in [unlocked, refused, unknown] {

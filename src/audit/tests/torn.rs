@@ -1,3 +1,5 @@
+//! Records that were written in part.
+
 use std::{io::Write, os::unix::fs::PermissionsExt};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What verifying finds in a trail that was changed.
+
 use std::{os::unix::fs::FileExt, process::ExitCode};
 
 use super::*;
@@ -13,11 +15,11 @@ fn a_trail() -> (Scratch, Vec<String>) {
     (scratch, lines)
 }
 
-fn verify_one(path: &Path) -> Result<Verified, Broken> {
+fn verify_one(path: &Path) -> Result<Verified, BrokenTrail> {
     verify(&[path.to_owned()])
 }
 
-fn verify_lines(scratch: &Scratch, lines: &[String]) -> Result<Verified, Broken> {
+fn verify_lines(scratch: &Scratch, lines: &[String]) -> Result<Verified, BrokenTrail> {
     let path = scratch.path("changed.jsonl");
     fs::write(&path, lines.iter().flat_map(|line| [line, "\n"]).collect::<String>()).unwrap();
     verify_one(&path)
@@ -141,11 +143,11 @@ fn files_are_one_chain_in_the_order_given() {
     let first = verify(&files[..1]).unwrap().last_hash;
     assert_eq!(verify(&files[1..]).unwrap().continues, first);
     let broken = verify(&[files[0].clone(), files[2].clone()]).unwrap_err();
-    assert!(matches!(broken.what, Fault::Unchained { .. }) && broken.line == 1, "{broken}");
+    assert!(matches!(broken.what, TrailFault::Unchained { .. }) && broken.line == 1, "{broken}");
     assert_eq!(broken.file, files[2]);
     files.push(scratch.path("none"));
     let broken = verify(&files).unwrap_err();
-    assert!(matches!(broken.what, Fault::Unreadable(_)), "{broken}");
+    assert!(matches!(broken.what, TrailFault::Unreadable(_)), "{broken}");
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! From the file as written to the settings as meant, every fault on the way noted.
+//! Turns the configuration file into settings, and collects every fault.
 
-mod callers;
 mod listen;
 mod policy;
 mod quota;
 mod upstream;
+mod users;
 
 use std::{num::NonZeroU32, path::Path, time::Duration};
 
@@ -12,15 +12,15 @@ use toml::de::DeTable;
 use tracing::Level;
 
 use super::{
-    AccessSink, Fault, Log, Reading, Settings, fault::Faults, surroundings, table::Table, units::Period,
+    AccessSink, Fault, Inspection, Log, Settings, fault::Faults, surroundings, table::Table, units::Period,
 };
 use crate::policy::{Clients, Mode};
 
-pub(super) fn resolve(text: &str, folder: &Path, reading: Reading) -> Result<Settings, Vec<Fault>> {
+pub(super) fn resolve(text: &str, folder: &Path, inspection: Inspection) -> Result<Settings, Vec<Fault>> {
     let mut faults = Faults::of(text);
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        // What stands behind a syntax error is read wrongly, so nothing else is worth telling yet.
+        // Behind a syntax error everything is read wrongly, so no other fault is worth telling yet.
         for error in errors {
             faults.add(error.span(), "the file", error.message(), "write it as TOML 1.0");
         }
@@ -36,9 +36,9 @@ pub(super) fn resolve(text: &str, folder: &Path, reading: Reading) -> Result<Set
     let access_section = section("access", &mut faults);
     let mode =
         choice(&mut file, "mode", &[("enforce", Mode::Enforce), ("observe", Mode::Observe)], &mut faults);
-    let (networks, client_quota) = callers::clients(clients_section, &mut faults);
-    let users = callers::users(file.tables("users", &mut faults), &mut faults);
-    let access = callers::access(access_section, &users, &mut faults);
+    let (networks, client_quota) = users::clients(clients_section, &mut faults);
+    let users = users::users(file.tables("users", &mut faults), &mut faults);
+    let access = users::access(access_section, &users, &mut faults);
     let clients = Clients { networks, trusted_proxies };
     let (policy, deadlines, forward_headers) =
         policy::policy(policy_section, mode, clients, access, &mut faults);
@@ -49,7 +49,7 @@ pub(super) fn resolve(text: &str, folder: &Path, reading: Reading) -> Result<Set
         log(file.table("log", &mut faults).unwrap_or_else(|| Table::absent("log")), folder, &mut faults);
     file.close(&mut faults);
     if let Some(listen) = &listen {
-        surroundings::look(listen, &log, reading, &mut faults);
+        surroundings::look(listen, &log, inspection, &mut faults);
     }
     match (listen, upstream, policy) {
         (Some(listen), Some(upstream), Some(policy)) if faults.is_empty() => Ok(Settings {

@@ -125,7 +125,7 @@ const RESERVED: [(&str, &[&str]); 5] = [
     ),
 ];
 
-/// The caller's own fields that are forwarded with every unlock call.
+/// The client's fields that are forwarded with every unlock call.
 const ALWAYS_FORWARDED: [HeaderName; 5] = [
     header::ACCEPT,
     header::ACCEPT_LANGUAGE,
@@ -134,7 +134,7 @@ const ALWAYS_FORWARDED: [HeaderName; 5] = [
     HeaderName::from_static("tracestate"),
 ];
 
-/// The caller's own fields that are forwarded with an unlock call, each once.
+/// The client's fields that are forwarded with an unlock call, each once.
 fn forward_headers(table: &mut Table<'_>, faults: &mut Faults<'_>) -> Vec<HeaderName> {
     let names: Vec<String> = table.or("forward_headers", Vec::new(), faults);
     let mut named = Vec::new();

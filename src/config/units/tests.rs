@@ -1,3 +1,5 @@
+//! How the units of the configuration are spelt.
+
 use super::*;
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::{operation::UNLOCK, php, wire::target::origin_form};
+use percent_encoding::percent_decode;
+
+use crate::{operation::UNLOCK, wire::target::origin_form};
 
 /// What a target names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,33 +56,11 @@ fn could_be_unlock(target: &[u8]) -> bool {
 
 fn decode_to_fixed_point(target: &[u8]) -> Cow<'_, [u8]> {
     let mut text = Cow::Borrowed(target);
-    while memchr::memchr(b'%', &text).is_some() {
-        let decoded = percent_decode(&text);
-        if decoded.len() == text.len() {
-            break;
-        }
+    // It borrows where there was nothing to decode.
+    while let Cow::Owned(decoded) = Cow::from(percent_decode(&text)) {
         text = Cow::Owned(decoded);
     }
     text
-}
-
-/// Percent-decoding as it applies to a path, where `+` is just a plus.
-fn percent_decode(text: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        match php::escape(&text[at + 1..]).filter(|_| byte == b'%') {
-            Some(escaped) => {
-                decoded.push(escaped);
-                at += 3;
-            }
-            None => {
-                decoded.push(byte);
-                at += 1;
-            }
-        }
-    }
-    decoded
 }
 
 /// The segments without their parameters, empty ones left out.

@@ -1,3 +1,5 @@
+//! Which targets are the unlock path, could be read as it, or are another path.
+
 use super::*;
 
 #[test]

@@ -1,4 +1,4 @@
-//! What Pingora says went wrong, in the contract's words.
+//! Errors between the gateway and n4n, as reasons of the contract and as causes in the log.
 
 use pingora::{Error, ErrorSource, ErrorType};
 use rustix::io::Errno;
@@ -8,8 +8,7 @@ use std::{io, net::SocketAddr};
 use super::connection::Unanswered;
 use crate::{outcome::RequestId, reason::Reason, wire::answer::BadAnswer};
 
-/// The reason for which a call that policy admitted came to nothing; `None` where it is the client that is
-/// gone.
+/// The reason for an error of Pingora's; `None` where the client is gone.
 ///
 /// `forwarded` tells whether a connection to the upstream had been made.
 pub fn reason(error: &Error, forwarded: bool) -> Option<Reason> {
@@ -34,7 +33,7 @@ pub fn tell(id: RequestId, peer: Option<SocketAddr>, reason: Reason, cause: Caus
     tracing::warn!(request_id = %id, peer, code, cause = cause.label(), why, "a call failed");
 }
 
-/// What a call that was sent came to nothing for.
+/// Why a call that was sent has no answer.
 pub fn cause_of(unanswered: &Unanswered) -> Cause {
     match unanswered {
         Unanswered::Late => Cause::Timeout,
@@ -72,7 +71,7 @@ pub fn is_local(error: &Error) -> bool {
     )
 }
 
-/// What exactly went wrong between the gateway and n4n.
+/// What went wrong between the gateway and n4n.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// Nothing listens there.
@@ -131,7 +130,7 @@ pub enum Cause {
     Other,
 }
 
-/// What an error of Pingora's comes from.
+/// The cause of an error of Pingora's.
 pub fn cause(error: &Error) -> Cause {
     let text = error.to_string();
     if let Some(found) = of_tls(&text) {

@@ -1,3 +1,5 @@
+//! What an upstream error is said to be, error by error.
+
 use std::{io, sync::Arc, time::Duration};
 
 use rustls::{

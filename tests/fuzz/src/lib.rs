@@ -3,6 +3,8 @@
 
 #[path = "../../../src/config/mod.rs"]
 pub mod config;
+#[path = "../../../src/files.rs"]
+pub mod files;
 #[path = "../../../src/operation.rs"]
 pub mod operation;
 #[path = "../../../src/php/mod.rs"]

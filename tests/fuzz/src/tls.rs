@@ -1,17 +1,25 @@
 //! What a configuration needs of TLS, as in the gateway but for what Pingora has a hand in.
 
+#[path = "../../../src/tls/clients.rs"]
+mod clients;
 #[path = "../../../src/tls/expiry.rs"]
 mod expiry;
+#[path = "../../../src/tls/kinds.rs"]
+mod kinds;
 #[path = "../../../src/tls/listener.rs"]
 mod listener;
 #[path = "../../../src/tls/material.rs"]
 mod material;
+#[path = "../../../src/tls/pem.rs"]
+mod pem;
+#[path = "../../../src/tls/validity.rs"]
+mod validity;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
-pub use expiry::Expiring;
+pub use expiry::{Expiring, Use};
 pub use listener::server_config;
-pub use material::{Unusable, certificates, pair, private_key};
+pub use material::{Beside, Unusable, authorities, certificates, pair, private_key};
 
 /// The name that an upstream's certificate must be for.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use httparse::Status;
 use libfuzzer_sys::fuzz_target;
 use n4n_gateway_fuzz::{
     divisions, expand,
-    wire::chunked::{Broken, ChunkScanner},
+    wire::chunked::{BrokenChunking, ChunkScanner},
 };
 
 /// The most digits of a size.
@@ -38,7 +38,7 @@ struct Body {
     data: Vec<u8>,
 }
 
-fn scan<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Body, Broken> {
+fn scan<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Body, BrokenChunking> {
     let mut scanner = ChunkScanner::default();
     let (mut length, mut data) = (0, Vec::new());
     for piece in pieces {

@@ -6,8 +6,9 @@ use std::{collections::HashSet, path::Path, time::Duration};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use n4n_gateway_fuzz::{
     config::{Fault, Settings},
-    policy::{credential, framing},
+    policy::credential,
     quota::Quota,
+    wire::framing,
 };
 
 fuzz_target!(|bytes: &[u8]| -> Corpus {

@@ -11,13 +11,14 @@ use bytes::Bytes;
 use httparse::Status;
 use libfuzzer_sys::fuzz_target;
 use n4n_gateway_fuzz::{
-    expand, divisions,
+    divisions, expand,
     operation::UNLOCK,
     policy::{Credentials, Head, OtherPaths, Policy, Route},
     policy_of,
     reason::Reason,
     wire::{
-        BodyFraming, HeadScanner, MAX_FIELDS, MAX_HEAD, RequestHead, request::readable_request_line, target::is_same_host,
+        BodyFraming, HeadScanner, MAX_FIELDS, MAX_HEAD, RequestHead, request::readable_request_line,
+        scanner::TLS_HANDSHAKE,
     },
 };
 
@@ -58,7 +59,7 @@ fuzz_target!(|input: &[u8]| {
         }
     } else {
         // A TLS hello is refused by its first byte, whatever follows.
-        let is_tls = bytes.first() == Some(&framing::TLS_HANDSHAKE);
+        let is_tls = bytes.first() == Some(&TLS_HANDSHAKE);
         assert!(is_tls || expected.is_none_or(|range| range.end > MAX_HEAD));
         assert!(found.is_err() || bytes.len() <= MAX_HEAD);
     }

@@ -1,5 +1,6 @@
 //! What the wire tests stand on: a gateway process, upstreams that remember, a client of raw bytes.
 
+mod builder;
 mod call;
 pub(crate) mod frames;
 mod gateway;
@@ -21,8 +22,9 @@ mod wire;
 
 use std::time::Duration;
 
+pub(crate) use builder::GatewayBuilder;
 pub(crate) use call::Call;
-pub(crate) use gateway::{Gateway, GatewayBuilder, Signal};
+pub(crate) use gateway::{Gateway, Signal};
 pub(crate) use http::{Broken, Message, MessageReader};
 pub(crate) use http2::{Http2, Http2Answer};
 pub(crate) use lines::Lines;

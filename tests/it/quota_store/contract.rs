@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use n4n_gateway::quota::{Account, Balance, Exhausted, Ledger, ListedAccount, Quota, Quotas, UnlistedQuota};
 use n4n_gateway::quota_store::WhenRedisFails;
-use n4n_gateway::quota_store::{Address, Line, Shared, Store};
+use n4n_gateway::quota_store::{Address, SharedAccounts, Store, StoreConnection};
 use prometheus::IntCounter;
 use tokio::sync::watch;
 
@@ -79,7 +79,7 @@ impl Subject for Here {
 
 /// In a real Redis, whose clock nobody can set.
 struct There {
-    line: Arc<Line>,
+    line: Arc<StoreConnection>,
     redis: Redis,
     errors: IntCounter,
     _stores: watch::Sender<Option<Arc<Store>>>,
@@ -91,7 +91,7 @@ impl There {
         let store = Store::at(Address::parse(&redis.url()).unwrap());
         let (stores, watched) = watch::channel(Some(Arc::new(store)));
         let errors = IntCounter::new("errors", "errors").unwrap();
-        let line = Arc::new(Line::new(DEADLINE, errors.clone()));
+        let line = Arc::new(StoreConnection::new(DEADLINE, errors.clone()));
         let kept = Arc::clone(&line);
         tokio::spawn(async move { kept.keep(watched).await });
         line.tried().await;
@@ -103,7 +103,7 @@ impl Subject for There {
     async fn spend(&self, accounts: &Accounts, user: &str) -> Result<Balance, Exhausted> {
         // Were Redis not to answer, that would be seen.
         let when_redis_fails = WhenRedisFails::Forward;
-        let shared = Shared { line: &self.line, when_redis_fails };
+        let shared = SharedAccounts { connection: &self.line, when_redis_fails };
         shared.spend(user, accounts.of(user)).await.map(|balance| balance.expect("a balance"))
     }
 

@@ -1,4 +1,4 @@
-//! One worker's line to Redis, which is cut when Redis fails and comes back by itself.
+//! One worker's connection to Redis, which is given up when Redis fails and comes back by itself.
 
 use std::{
     future::pending,
@@ -20,14 +20,14 @@ use tokio::{
 
 use super::{
     account,
-    store::{Failure, Store},
+    store::{RedisFault, Store},
 };
 use crate::quota::{Balance, Exhausted, Quota};
 
-/// How long a call waits for Redis at most, and so does an attempt to connect for its proof.
+/// The longest that a call waits for Redis.
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(10);
 
-/// How long Redis may answer nothing in time before it is taken to have failed.
+/// How long queries may time out one after the other before Redis is taken to have failed.
 const SILENCE: Duration = Duration::from_millis(100);
 
 /// How long it may take to connect and log in.
@@ -36,18 +36,18 @@ const CONNECT_WITHIN: Duration = Duration::from_millis(500);
 /// How long a worker's start waits for its first attempt to connect.
 const FIRST_WITHIN: Duration = Duration::from_millis(100);
 
-/// How much time lies between two attempts to connect, from beginning to beginning at least.
+/// The least time from the beginning of one attempt to connect to that of the next.
 const CONNECT_EVERY: Duration = Duration::from_millis(250);
 
-/// One worker's line to Redis.
+/// One worker's connection to Redis, made again whenever it is lost.
 ///
-/// While it is down nobody waits for it: whoever calls is told at once, and an attempt to connect that
-/// ends in a call taken from an account, the one proof that all is well, is what brings it up again.
+/// While it is down no call waits for it. It is up again once a new connection has proven itself by taking a call from
+/// an account.
 #[derive(Debug)]
-pub struct Line {
-    /// None while the line is down, and where no Redis is configured.
-    link: ArcSwapOption<Link>,
-    /// When the first question was asked of those late ones that no answer in time has followed.
+pub struct StoreConnection {
+    /// None while it is down, and where no Redis is configured.
+    session: ArcSwapOption<RedisSession>,
+    /// Send time of the oldest query in the current run of timeouts.
     silent_since: Mutex<Option<Instant>>,
     is_down: AtomicBool,
     tried: Notify,
@@ -57,26 +57,26 @@ pub struct Line {
 
 /// One connection.
 #[derive(Debug)]
-struct Link {
+struct RedisSession {
     connection: MultiplexedConnection,
     store: Arc<Store>,
-    /// Told when the connection is of no use any more.
+    /// Notified when the connection is lost.
     broken: Arc<Notify>,
     driver: AbortHandle,
 }
 
-impl Drop for Link {
+impl Drop for RedisSession {
     fn drop(&mut self) {
         self.driver.abort();
     }
 }
 
-impl Line {
-    /// A line that goes nowhere until it is kept, on which an answer is late after so long. What goes wrong
-    /// is counted by `errors`.
+impl StoreConnection {
+    /// Not connected until it is [kept](Self::keep). An answer is late after `answer_within`; `errors` counts what goes
+    /// wrong.
     pub fn new(answer_within: Duration, errors: IntCounter) -> Self {
         Self {
-            link: ArcSwapOption::empty(),
+            session: ArcSwapOption::empty(),
             silent_since: Mutex::new(None),
             is_down: AtomicBool::new(false),
             tried: Notify::new(),
@@ -87,20 +87,20 @@ impl Line {
 
     /// Takes one call from a user's account; `None` where Redis does not say in time.
     pub async fn spend(&self, username: &str, quota: Quota) -> Option<Result<Balance, Exhausted>> {
-        let link = self.link.load_full()?;
+        let session = self.session.load_full()?;
         let key = account::key(username);
-        let mut connection = link.connection.clone();
+        let mut connection = session.connection.clone();
         let asked = Instant::now();
         match timeout(self.answer_within, account::spend(&mut connection, &key, quota)).await {
             Ok(Ok(spent)) => {
                 *self.silent_since() = None;
                 return Some(spent);
             }
-            Ok(Err(error)) => self.cut(&link, &error.into()),
+            Ok(Err(error)) => self.cut(&session, &error.into()),
             Err(_) => {
                 let since = *self.silent_since().get_or_insert(asked);
                 if since.elapsed() >= SILENCE {
-                    self.cut(&link, &Failure::Late);
+                    self.cut(&session, &RedisFault::Late);
                 }
             }
         }
@@ -108,7 +108,7 @@ impl Line {
         None
     }
 
-    /// Keeps the line up to the store that is configured, for as long as there may be another.
+    /// Keeps the connection to the store that is configured, through every change of it.
     pub async fn keep(&self, mut stores: watch::Receiver<Option<Arc<Store>>>) {
         loop {
             let store = stores.borrow_and_update().clone();
@@ -118,12 +118,12 @@ impl Line {
                     return;
                 },
             }
-            self.link.store(None);
+            self.session.store(None);
             self.is_down.store(false, Ordering::Relaxed);
         }
     }
 
-    /// Waits a moment for connecting to have been tried, so that a worker's first call finds Redis if it is there.
+    /// Waits a moment for the first attempt to connect, so that a worker's first call finds Redis if it is there.
     pub async fn tried(&self) {
         let _ = timeout(FIRST_WITHIN, self.tried.notified()).await;
     }
@@ -136,20 +136,20 @@ impl Line {
         loop {
             let next = Instant::now() + CONNECT_EVERY;
             match connect(&store, self.answer_within).await {
-                Ok(link) => {
-                    let broken = link.broken.clone();
+                Ok(session) => {
+                    let broken = session.broken.clone();
                     *self.silent_since() = None;
-                    self.link.store(Some(Arc::new(link)));
+                    self.session.store(Some(Arc::new(session)));
                     if self.is_down.swap(false, Ordering::Relaxed) {
-                        store.line_up();
+                        store.connection_up();
                     }
                     self.tried.notify_one();
                     broken.notified().await;
-                    self.link.store(None);
+                    self.session.store(None);
                 }
-                Err(failure) => {
+                Err(fault) => {
                     self.errors.inc();
-                    self.down(&store, &failure);
+                    self.down(&store, &fault);
                     self.tried.notify_one();
                 }
             }
@@ -163,23 +163,23 @@ impl Line {
     }
 
     /// Gives up a connection, once.
-    fn cut(&self, link: &Arc<Link>, cause: &Failure) {
-        let before = self.link.compare_and_swap(&Some(link.clone()), None);
-        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, link)) {
-            self.down(&link.store, cause);
-            link.broken.notify_one();
+    fn cut(&self, session: &Arc<RedisSession>, cause: &RedisFault) {
+        let before = self.session.compare_and_swap(&Some(session.clone()), None);
+        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, session)) {
+            self.down(&session.store, cause);
+            session.broken.notify_one();
         }
     }
 
-    fn down(&self, store: &Store, cause: &Failure) {
+    fn down(&self, store: &Store, cause: &RedisFault) {
         if !self.is_down.swap(true, Ordering::Relaxed) {
-            store.line_down(cause);
+            store.connection_down(cause);
         }
     }
 }
 
-/// Connects, and proves the connection by taking a call from an account in time.
-async fn connect(store: &Arc<Store>, answer_within: Duration) -> Result<Link, Failure> {
+/// Connects, and takes a call from an account as proof that the server answers in time and can be written to.
+async fn connect(store: &Arc<Store>, answer_within: Duration) -> Result<RedisSession, RedisFault> {
     let broken = Arc::new(Notify::new());
     let open = async {
         let (connection, driver) = store.connect().await?;
@@ -188,13 +188,17 @@ async fn connect(store: &Arc<Store>, answer_within: Duration) -> Result<Link, Fa
             driver.await;
             ended.notify_one();
         });
-        let mut link =
-            Link { connection, store: store.clone(), broken: broken.clone(), driver: driver.abort_handle() };
-        account::prepare(&mut link.connection).await?;
-        Ok(link)
+        let mut session = RedisSession {
+            connection,
+            store: store.clone(),
+            broken: broken.clone(),
+            driver: driver.abort_handle(),
+        };
+        account::prepare(&mut session.connection).await?;
+        Ok(session)
     };
-    let mut link = timeout(CONNECT_WITHIN, open).await.unwrap_or(Err(Failure::Late))?;
-    let proof = account::prove(&mut link.connection);
-    timeout(answer_within, proof).await.map_err(|_| Failure::Late)??;
-    Ok(link)
+    let mut session = timeout(CONNECT_WITHIN, open).await.unwrap_or(Err(RedisFault::Late))?;
+    let proof = account::prove(&mut session.connection);
+    timeout(answer_within, proof).await.map_err(|_| RedisFault::Late)??;
+    Ok(session)
 }

@@ -8,32 +8,31 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often a lock that another process has is asked for at once: it is held for microseconds.
+/// Attempts without a pause between them: the lock is usually held for microseconds.
 const SPINS: u32 = 64;
-/// How long it is asked for after that. A process that was stopped while it had the lock must not stop this
-/// one too.
+/// How long to go on trying: a process that was stopped while it had the lock must not stop this one too.
 const LOCK_WITHIN: Duration = Duration::from_secs(1);
 const NAP: Duration = Duration::from_micros(100);
 
-/// How long to ask for a lock.
+/// How long to wait for the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Patience {
-    /// As long as a process that is well can have it.
+pub(super) enum LockWait {
+    /// Up to a second.
     Full,
-    /// A moment: the time before it was in vain, and calls are waiting.
+    /// A few attempts: the last wait was in vain, and calls are waiting.
     Short,
 }
 
 /// An exclusive lock between processes, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Hold(Arc<File>);
+pub(super) struct FileLock(Arc<File>);
 
-impl Hold {
+impl FileLock {
     /// Takes the file's lock.
     ///
     /// # Errors
     /// `TimedOut` when another process does not give it back, and those of locking.
-    pub(super) fn take(file: &Arc<File>, patience: Patience) -> io::Result<Self> {
+    pub(super) fn take(file: &Arc<File>, wait: LockWait) -> io::Result<Self> {
         let begun = Instant::now();
         for attempt in 0_u32.. {
             match file.try_lock() {
@@ -41,7 +40,7 @@ impl Hold {
                 Err(TryLockError::Error(error)) => return Err(error),
                 Err(TryLockError::WouldBlock) if attempt < SPINS => thread::yield_now(),
                 Err(TryLockError::WouldBlock) => {
-                    if patience == Patience::Short || begun.elapsed() > LOCK_WITHIN {
+                    if wait == LockWait::Short || begun.elapsed() > LOCK_WITHIN {
                         break;
                     }
                     thread::sleep(NAP);
@@ -52,7 +51,7 @@ impl Hold {
     }
 }
 
-impl Drop for Hold {
+impl Drop for FileLock {
     fn drop(&mut self) {
         if let Err(error) = self.0.unlock() {
             tracing::error!(%error, "the audit trail's lock cannot be given back");
