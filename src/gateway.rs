@@ -159,7 +159,9 @@ impl Gateway {
         let deadline = Instant::now() + CLOSED_WITHIN;
         let left = || deadline.saturating_duration_since(Instant::now());
         let live = self.live();
-        let flushed = live.trail.clone().map(flush);
+        // A successor goes on in the same file, and a disk that is forced holds up what it writes there.
+        let to_disk = *self.phase.borrow() != Phase::Retiring;
+        let flushed = live.trail.clone().map(|trail| flush(trail, to_disk));
         if let Some(log) = &live.access_log {
             log.close(left());
         }
@@ -278,11 +280,11 @@ impl Gateway {
     }
 }
 
-/// Forces a trail to the disk, on a thread that nobody need wait for.
-fn flush(trail: Arc<Trail>) -> io::Result<mpsc::Receiver<io::Result<()>>> {
+/// Flushes a trail, on a thread that nobody need wait for.
+fn flush(trail: Arc<Trail>, to_disk: bool) -> io::Result<mpsc::Receiver<io::Result<()>>> {
     let (done, flushed) = mpsc::sync_channel(1);
     // Who does not wait any more is not told.
-    threads::spawn("audit-flush", move || drop(done.send(trail.flush())))?;
+    threads::spawn("audit-flush", move || drop(done.send(trail.flush(to_disk))))?;
     Ok(flushed)
 }
 

@@ -81,8 +81,13 @@ pub(super) enum Order {
     Append(Entry),
     /// Go over to the file that is at the path now.
     Reopen(oneshot::Sender<io::Result<()>>),
-    /// Force to the disk what was appended.
-    Flush(mpsc::SyncSender<io::Result<()>>),
+    /// Append what waits, and force it to the disk where that is asked for.
+    Flush {
+        /// Whether the disk must have it too.
+        to_disk: bool,
+        /// Told once it is done.
+        reply: mpsc::SyncSender<io::Result<()>>,
+    },
 }
 
 /// Orders for the writer, first in, first out.

@@ -126,13 +126,13 @@ impl Trail {
         self.queue.torn()
     }
 
-    /// Writes what waits and forces all that was recorded to the disk, within two seconds.
+    /// Writes what waits, and forces all that was recorded to the disk where that is asked for, within two seconds.
     ///
     /// # Errors
     /// Those of the disk, `TimedOut`, and outcomes that still cannot be written.
-    pub fn flush(&self) -> io::Result<()> {
+    pub fn flush(&self, to_disk: bool) -> io::Result<()> {
         let (reply, flushed) = mpsc::sync_channel(1);
-        self.queue.push(Order::Flush(reply));
+        self.queue.push(Order::Flush { to_disk, reply });
         flushed.recv_timeout(FLUSH_WITHIN).unwrap_or_else(|_| Err(stuck()))
     }
 }

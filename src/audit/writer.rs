@@ -46,9 +46,9 @@ impl TrailWriter {
                         let _ = reply.send(self.file.reopen());
                         self.queue.set_torn(self.file.torn());
                     }
-                    Order::Flush(reply) => {
+                    Order::Flush { to_disk, reply } => {
                         self.append(mem::take(&mut group));
-                        let _ = reply.send(self.flush());
+                        let _ = reply.send(self.flush(to_disk));
                     }
                 }
             }
@@ -125,11 +125,13 @@ impl TrailWriter {
         }
     }
 
-    /// Forces to the disk what was appended.
-    fn flush(&mut self) -> io::Result<()> {
+    /// Appends what is still owed, and forces all of it to the disk where that is asked for.
+    fn flush(&mut self, to_disk: bool) -> io::Result<()> {
         // What was owed to those that gave up has not been tried yet.
         self.append(Vec::new());
-        self.file.sync()?;
+        if to_disk {
+            self.file.sync()?;
+        }
         self.complete()
     }
 

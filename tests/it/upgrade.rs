@@ -103,25 +103,15 @@ fn without_a_place_for_it_there_is_no_upgrade() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("listen.upgrade_socket is not set"));
 }
 
-/// Calls without pause up to the number that is allowed, until told to stop, each with another id; gives the ids of
-/// those that were answered.
-fn call_on(
-    address: SocketAddr,
-    next: &AtomicUsize,
-    allowed: &AtomicUsize,
-    stop: &AtomicBool,
-    is_kept: bool,
-) -> Vec<String> {
+/// How long a client rests between two calls: what they leave in the trail is searched for keys at the end of each process.
+const REST: Duration = Duration::from_millis(3);
+
+/// Calls until told to stop, each with another id; gives the ids of those that were answered.
+fn call_on(address: SocketAddr, next: &AtomicUsize, stop: &AtomicBool, is_kept: bool) -> Vec<String> {
     let mut answered = Vec::new();
     let mut wire = None;
     while !stop.load(Ordering::Relaxed) {
-        let within = |id| (id < allowed.load(Ordering::Relaxed)).then_some(id + 1);
-        let Ok(id) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within) else {
-            // The next round allows more.
-            std::thread::park_timeout(Duration::from_millis(1));
-            continue;
-        };
-        let id = id.to_string();
+        let id = next.fetch_add(1, Ordering::Relaxed).to_string();
         let connection = wire.get_or_insert_with(|| Wire::connect(address));
         let answer = connection.call(&Call::unlock().body(format!("orderid={id}")));
         assert_eq!(answer.status(), 200, "{answer:?}");
@@ -129,6 +119,7 @@ fn call_on(
         if !is_kept || answer.field("Connection").is_some_and(|option| option == "close") {
             wire = None;
         }
+        std::thread::park_timeout(REST);
     }
     answered
 }
@@ -141,21 +132,18 @@ fn verify(file: &Path) {
 #[test]
 fn upgrades_and_reloads_under_load_lose_no_call_and_send_none_twice() {
     const TIMES: usize = 50;
-    // More than are made while one process follows another; the trail is searched for keys at the end of each.
-    const CALLS: usize = 300;
     let upstream = Upstream::start();
     let mut old = Gateway::before(upstream.address())
         .set("listen", SOCKET)
         .set("log", "audit = \"audit.jsonl\"\naccess = \"off\"")
         .start();
     let (trail, address) = (old.file("audit.jsonl"), old.http());
-    let (next, allowed, stop) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let mut answered = std::thread::scope(|scope| {
-        let (next, allowed, stop) = (&next, &allowed, &stop);
-        let clients = [true, true, false]
-            .map(|is_kept| scope.spawn(move || call_on(address, next, allowed, stop, is_kept)));
+        let (next, stop) = (&next, &stop);
+        let clients =
+            [true, true, false].map(|is_kept| scope.spawn(move || call_on(address, next, stop, is_kept)));
         for _ in 0..TIMES {
-            allowed.store(next.load(Ordering::Relaxed) + CALLS, Ordering::Relaxed);
             let seen = upstream.count();
             old.reload(|text| text);
             let mut new = old.successor();

@@ -79,7 +79,7 @@ fn an_intent_whose_caller_has_gone_is_not_written_or_is_followed_by_an_outcome_t
     });
     frozen.unlock().unwrap();
     record_a_call(&trail);
-    trail.trail.flush().unwrap();
+    trail.trail.flush(true).unwrap();
     let verified = verify(std::slice::from_ref(&scratch.trail)).unwrap();
     assert_eq!(verified.orphaned_intents, 0, "an intent stands for a call that may have been forwarded");
     let written = fs::read_to_string(&scratch.trail).unwrap();
@@ -108,7 +108,7 @@ fn a_writer_that_is_stuck_keeps_nobody_and_tells_of_what_it_wrote_too_late() {
     drop(locked);
     trail.reopen().unwrap();
     record_a_call(&trail);
-    trail.trail.flush().unwrap();
+    trail.trail.flush(true).unwrap();
     assert!(!trail.trail.is_doubtful());
     assert_eq!(whole(&[&scratch.path("audit.jsonl.9"), &scratch.trail]), 6);
     let [_, of_late, ..] = &lines(&scratch.trail)[..] else { panic!("the late intent and its outcome") };

@@ -20,13 +20,14 @@ const LAYERS: &[&[&str]] = &[
     &["passage", "exchange"],
     &["request"],
     &["downstream", "gateway"],
-    &["audit", "descriptors", "telemetry"],
+    &["audit", "descriptors", "users"],
+    &["telemetry"],
     &["unserved", "upstream"],
     &["alarm", "config", "outcome"],
     &["policy", "quota_store", "tls"],
     &["files", "lookup", "quota", "wire"],
     &["reason", "stand_in"],
-    &["operation", "php"],
+    &["operation", "php", "threads"],
 ];
 
 /// What judges and what reads bytes knows nothing of these, so that it can be tested and fuzzed without them.
