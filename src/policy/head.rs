@@ -14,10 +14,10 @@ use crate::{
 };
 
 /// Fields by which an application may be asked for another method.
-const METHOD_OVERRIDES: [&str; 3] = ["x-http-method", "x-http-method-override", "x-method-override"];
+pub const METHOD_OVERRIDES: [&str; 3] = ["x-http-method", "x-http-method-override", "x-method-override"];
 
 /// Fields by which an application may be asked for another target.
-const TARGET_OVERRIDES: [&str; 2] = ["x-original-url", "x-rewrite-url"];
+pub const TARGET_OVERRIDES: [&str; 2] = ["x-original-url", "x-rewrite-url"];
 
 /// A rule on a head: what breaking it is, and whether a head keeps it.
 pub(super) type Rule = (Reason, fn(&Head<'_>) -> bool);

@@ -5,20 +5,11 @@ use std::net::IpAddr;
 use super::Request;
 use crate::{
     outcome::RequestId,
-    wire::fields::{fold_alike, is_same},
+    wire::{
+        fields::{fold_alike, is_same},
+        forwarding::FORWARDING,
+    },
 };
-
-/// Fields by which a client could claim to have been forwarded, in any spelling; the gateway alone may say so.
-const CLAIMS: [&str; 8] = [
-    "x-request-id",
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-port",
-    "x-forwarded-server",
-    "x-real-ip",
-];
 
 /// Where a request came from, as the gateway knows it.
 #[derive(Debug, Clone, Copy)]
@@ -61,5 +52,5 @@ impl<'a> Forwarded<'a> {
 
 /// Whether a field of the client's is dropped, since the gateway says the same itself.
 pub fn is_replaced(name: &[u8]) -> bool {
-    is_same(name, "host") || CLAIMS.iter().any(|claim| fold_alike(name, claim))
+    is_same(name, "host") || FORWARDING.iter().any(|claim| fold_alike(name, claim))
 }

@@ -3,7 +3,7 @@
 use super::fields::{Fields, list};
 
 /// The fields of a connection, in requests and in answers.
-const NAMES: [&str; 8] = [
+pub const HOP_BY_HOP: [&str; 8] = [
     "connection",
     "http2-settings",
     "keep-alive",
@@ -16,7 +16,7 @@ const NAMES: [&str; 8] = [
 
 /// Whether a field of this name is not passed on, whatever `Connection` says.
 pub fn is_hop_by_hop(name: &[u8]) -> bool {
-    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+    HOP_BY_HOP.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// Whether a request's `Connection` option concerns the connection alone.

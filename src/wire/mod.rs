@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod chunked;
 pub mod fields;
+pub mod forwarding;
 pub mod framing;
 pub mod hop_by_hop;
 pub mod request;

@@ -8,8 +8,11 @@ use regex::bytes::Regex;
 use super::{choice, period, seconds};
 use crate::{
     config::{Deadlines, fault::Faults, table::Table, units::ByteSize},
-    policy::{Access, Clients, Mode, OtherPaths, Policy},
-    wire::fields::fold_alike,
+    policy::{
+        Access, Clients, Mode, OtherPaths, Policy,
+        head::{METHOD_OVERRIDES, TARGET_OVERRIDES},
+    },
+    wire::{fields::fold_alike, forwarding::FORWARDING, hop_by_hop::HOP_BY_HOP},
 };
 
 /// The most `policy.max_body` can be: what is judged is held in memory.
@@ -79,7 +82,7 @@ fn whole(pattern: &str) -> Result<Regex, String> {
 }
 
 /// Fields that mean something to the gateway, to framing or to the application behind n4n's web server.
-const RESERVED: [(&str, &[&str]); 5] = [
+const RESERVED: [(&str, &[&str]); 7] = [
     ("a credential", &["api-key", "api-username"]),
     (
         "framing",
@@ -93,36 +96,11 @@ const RESERVED: [(&str, &[&str]); 5] = [
             "trailer",
         ],
     ),
-    (
-        "forwarding",
-        &[
-            "forwarded",
-            "x-forwarded-for",
-            "x-forwarded-host",
-            "x-forwarded-proto",
-            "x-forwarded-port",
-            "x-forwarded-server",
-            "x-real-ip",
-            "x-request-id",
-        ],
-    ),
-    (
-        "an override",
-        &["x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"],
-    ),
-    (
-        "the connection alone",
-        &[
-            "connection",
-            "keep-alive",
-            "proxy-connection",
-            "proxy-authenticate",
-            "proxy-authorization",
-            "te",
-            "upgrade",
-            "http2-settings",
-        ],
-    ),
+    ("forwarding", &FORWARDING),
+    ("an override", &METHOD_OVERRIDES),
+    ("an override", &TARGET_OVERRIDES),
+    ("the connection alone", &HOP_BY_HOP),
+    ("the connection alone", &["proxy-authenticate", "proxy-authorization"]),
 ];
 
 /// The client's fields that are forwarded with every unlock call.
