@@ -101,11 +101,8 @@ impl UpstreamConnection {
             let is_closed = match read.await {
                 None => return Err(Unanswered::Late),
                 Some(Ok(count)) => count == 0,
-                // What came before the connection broke may be a whole answer.
-                Some(Err(error)) => {
-                    sending.error.get_or_insert(error);
-                    true
-                }
+                // Even an answer that ends with its connection is cut by one that breaks.
+                Some(Err(error)) => return Err(sending.error.take().unwrap_or(error).into()),
             };
             match reader.advance(&mut received, is_closed) {
                 Ok(Some(mut answer)) => {

@@ -69,6 +69,7 @@ fn cases() -> Vec<(&'static str, Reply, Want)> {
     vec![
         ("closes", last(""), BROKEN),
         ("resets", Reply::Reset(Vec::new()), BROKEN),
+        ("resets where an answer would end", Reply::Reset(b"HTTP/1.1 200 OK\r\n\r\ntrue".to_vec()), BROKEN),
         ("hangs", kept(""), LATE),
         ("hangs within the head", kept("HTTP/1.1 200 OK\r\nContent-Le"), LATE),
         ("hangs after the head", kept("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"), LATE),
