@@ -47,7 +47,7 @@ enum Command {
         #[arg(long)]
         upgrade: bool,
     },
-    /// Read the whole configuration and print every fault; opens no port.
+    /// Read the whole configuration and print every fault, also in what `run` would open; opens no port.
     Check {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
@@ -126,9 +126,8 @@ impl Cli {
         }
         std::panic::set_hook(Box::new(tell_of_panic));
         let serves = matches!(self.command, Command::Run { .. } | Command::Demo { .. });
-        let code = self.carry_out(|| control.unwrap_or_else(Control::begin));
-        log::flush(if serves { TOLD_WITHIN } else { READ_WITHIN });
-        code
+        let _told = Told { within: if serves { TOLD_WITHIN } else { READ_WITHIN } };
+        self.carry_out(|| control.unwrap_or_else(Control::begin))
     }
 
     fn carry_out(self, control: impl FnOnce() -> io::Result<Control>) -> ExitCode {
@@ -152,6 +151,10 @@ impl Cli {
                     finish(print(format_args!("{}: sound\n", config.display())).map(drop))
                 },
             ),
+            Command::Demo { port, admin_port, .. } if port == admin_port && port != 0 => {
+                log::say(format_args!("--port and --admin-port are both {port}; name two ports"));
+                ExitCode::from(UNSOUND)
+            }
             Command::Demo { port, admin_port, traffic } => {
                 let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
                 let control = control().map_err(server::Error::from);
@@ -167,6 +170,17 @@ impl Cli {
             Command::HashKey => finish(hash_key()),
             Command::StandIn { listen } => finish(run_stand_in(listen)),
         }
+    }
+}
+
+/// Waits at the end of a command, a defect's included, until its last log lines are taken.
+struct Told {
+    within: Duration,
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        log::flush(self.within);
     }
 }
 

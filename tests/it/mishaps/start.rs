@@ -283,6 +283,16 @@ fn a_port_that_another_process_has_does_not_count() {
 }
 
 #[test]
+fn a_demo_with_one_port_for_both_of_its_listeners_says_so() {
+    let ended = binary().args(["demo", "--port", "9090"]).output().unwrap();
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(
+        (ended.status.code(), told.trim_end()),
+        (Some(2), "--port and --admin-port are both 9090; name two ports")
+    );
+}
+
+#[test]
 fn an_address_of_another_machine_is_a_fault_to_check_and_worth_another_try_to_run() {
     let ground = Ground::new();
     for address in ["192.0.2.1:8080", "[2001:db8::1]:8080"] {
