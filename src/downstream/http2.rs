@@ -222,10 +222,13 @@ impl Client for Stream {
     }
 
     async fn put(&mut self, piece: &Bytes) -> io::Result<()> {
-        if let Some(left) = &mut self.left {
-            *left = left.checked_sub(piece.len() as u64).ok_or(io::ErrorKind::InvalidData)?;
-        }
-        self.send(piece.clone(), false).await
+        let left = match self.left {
+            Some(left) => Some(left.checked_sub(piece.len() as u64).ok_or(io::ErrorKind::InvalidData)?),
+            None => None,
+        };
+        self.send(piece.clone(), false).await?;
+        self.left = left;
+        Ok(())
     }
 
     async fn end(&mut self) -> io::Result<()> {

@@ -108,6 +108,7 @@ impl Service {
         let (parts, body) = request.into_parts();
         let mut stream = Stream::new(client, body, respond, write_budget);
         let head = request_head(&parts, !stream.is_read());
+        let is_head = parts.method == http::Method::HEAD;
         drop(parts);
         let next = match head {
             Ok(head) => {
@@ -115,7 +116,7 @@ impl Service {
                 self.serve_request(Request::new(self.gateway.clone(), arrival), stream).await
             }
             Err(reason) => {
-                self.turn_stream_away(&mut stream, beginning, reason).await;
+                self.turn_stream_away(&mut stream, is_head, beginning, reason).await;
                 Next::Closes(stream)
             }
         };
@@ -128,13 +129,19 @@ impl Service {
     }
 
     /// Answers a request whose head cannot be let through.
-    async fn turn_stream_away(&self, stream: &mut Stream, beginning: Beginning, reason: Reason) {
+    async fn turn_stream_away(
+        &self,
+        stream: &mut Stream,
+        is_head: bool,
+        beginning: Beginning,
+        reason: Reason,
+    ) {
         let id = RequestId::next();
         let answer = async {
             let document = problem::document(reason, id)?;
             let mut head = stream.begin();
             problem::head_to_no_request(&mut head, reason, id);
-            stream.answer(head, Some(&document), true).await.ok()
+            stream.answer(head, (!is_head).then_some(&document[..]), true).await.ok()
         };
         let is_sent = answer.await.is_some();
         record(&self.gateway, &[], stream.address(), beginning, id, reason, is_sent);
