@@ -165,7 +165,7 @@ pub struct Record<'a> {
     pub status: Option<u16>,
     /// From its first byte to its end.
     pub duration: Duration,
-    /// From the call's last byte to n4n's answer.
+    /// From when there was a connection to n4n to the header of its answer.
     pub upstream_duration: Option<Duration>,
     /// The peer it was sent to, or that could not be reached.
     pub peer: Option<SocketAddr>,

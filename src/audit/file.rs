@@ -1,7 +1,7 @@
 //! A trail's file: appending under its lock, and following rotation.
 
 use std::{
-    fs::{self, File, FileType, Metadata, OpenOptions},
+    fs::{self, File, FileType, Metadata},
     io::{self, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -9,8 +9,6 @@ use std::{
     thread,
     time::Duration,
 };
-
-use rustix::fs::OFlags;
 
 use super::{
     Digest, earlier,
@@ -199,14 +197,7 @@ fn open(path: &Path) -> io::Result<Arc<File>> {
         regular(found.file_type())?;
     }
     // A FIFO that is put there meanwhile must not be waited for.
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
+    let file = files::options().read(true).append(true).create(true).mode(0o600).open(path)?;
     regular(file.metadata()?.file_type())?;
     Ok(Arc::new(file))
 }

@@ -97,7 +97,7 @@ pub trait Client: Send + Sync + Unpin + 'static {
     /// Begins the head of an answer.
     fn begin(&mut self) -> Self::Head;
 
-    /// Sends a whole answer. `persists` says whether more requests may come by the connection; `has_body` is false
+    /// Sends a whole answer. `persists` says whether more requests may come by the connection; `body` is none
     /// where the head alone is to be sent, whatever length it tells.
     ///
     /// # Errors
@@ -109,7 +109,8 @@ pub trait Client: Send + Sync + Unpin + 'static {
         persists: bool,
     ) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Sends the head of an answer whose body follows piece by piece and ends like this.
+    /// Sends the head of an answer whose body follows piece by piece and ends like this. It may be gathered, like what
+    /// follows it, until [`flush`](Self::flush).
     ///
     /// # Errors
     /// As of [`answer`](Self::answer).

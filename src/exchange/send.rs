@@ -50,7 +50,7 @@ pub async fn send(
     let admitted_at = Instant::now();
     let due = admitted_at + settings.response_timeout;
     let (peer, key, mut connection) = connect(request, &mut peers, upstream, admitted_at, due).await?;
-    let sent_at = Instant::now();
+    let connected_at = Instant::now();
     let outgoing = connection::WireCall {
         bytes: &bytes,
         is_head: request.head.method() == "HEAD",
@@ -61,8 +61,7 @@ pub async fn send(
     drop(peer);
     match answered {
         Ok(Answered { answer, head_at }) => {
-            request.upstream.duration = Some(head_at.saturating_duration_since(sent_at));
-            request.upstream.unlock = Some(super::result::of(&answer));
+            request.upstream.duration = Some(head_at.saturating_duration_since(connected_at));
             if answer.persists {
                 let until = head_at + settings.idle_timeout;
                 upstream.pool.put(key, connection, until, live.shares.kept);

@@ -42,7 +42,7 @@ impl AccessLog {
     /// Hands a request's line to the writer, or drops it when too many are waiting.
     pub fn write(&self, record: &Record<'_>) {
         if self.writer.add(|lines, second| line::write(lines, second, record)) {
-            tracing::error!("the access log is not taken as fast as it is written; lines are lost");
+            tracing::error!("the access log takes no lines, or not as fast as they come; they are lost");
         }
     }
 

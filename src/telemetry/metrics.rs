@@ -100,7 +100,7 @@ impl Metrics {
         );
         let upstream_duration = make.histograms(
             "upstream_duration_seconds",
-            "Time from the last byte sent to n4n to the header of its answer.",
+            "Time from when there is a connection to n4n to the header of its answer.",
             &[],
         );
         let unlocks =

@@ -97,7 +97,7 @@ impl<S: Default + Send + 'static> Writer<S> {
         Ok(Self { shared, capacity })
     }
 
-    /// Adds a line, or drops it when too many are waiting; true when it is the first that is dropped.
+    /// Adds a line, or drops it when too many are waiting or no more is written; true when it is the first that is dropped.
     pub(super) fn add(&self, write: impl FnOnce(&mut Vec<u8>, &mut S)) -> bool {
         let mut waiting = self.shared.lock();
         if waiting.is_closed || waiting.lines.len() >= self.capacity {
