@@ -2,8 +2,9 @@
 
 use std::{
     ffi::OsStr,
+    fmt,
     future::pending,
-    io::{self, Read, Write},
+    io::{self, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -12,7 +13,6 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
-use zeroize::Zeroizing;
 
 use crate::{
     audit,
@@ -23,6 +23,7 @@ use crate::{
     gateway::Gateway,
     policy::{access::KeyDigest, credential},
     print::{Printed, print},
+    secret_input,
     server::{self, Control, Server},
     stand_in,
     telemetry::log,
@@ -53,11 +54,17 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Run a gateway with an n4n stand-in behind it on loopback; nothing to configure.
+    /// Run a gateway with an n4n stand-in behind it; nothing to configure.
     Demo {
+        /// The gateway's address; 0.0.0.0 is reached from other machines too.
+        #[arg(long, value_name = "ADDR", default_value_t = LOOPBACK)]
+        listen: IpAddr,
         /// The gateway's port.
         #[arg(long, default_value_t = 8080)]
         port: u16,
+        /// The admin listener's address.
+        #[arg(long, value_name = "ADDR", default_value_t = LOOPBACK)]
+        admin_listen: IpAddr,
         /// The admin listener's port.
         #[arg(long, default_value_t = 9090)]
         admin_port: u16,
@@ -65,7 +72,7 @@ enum Command {
         #[arg(long)]
         traffic: bool,
     },
-    /// Judge one raw HTTP/1.1 request from standard input, without sending anything.
+    /// Judge one raw HTTP/1.1 request from standard input, without sending anything; exit 1 where it would be refused.
     Explain {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
@@ -101,6 +108,15 @@ enum Audit {
         files: Vec<PathBuf>,
     },
 }
+
+/// Where a demo is reached, unless it is told otherwise: from this machine alone.
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// The most bytes that `explain` reads, far more than any request that passes.
+const LONGEST_REQUEST: usize = 1024 * 1024;
+
+/// The most bytes that `hash-key` reads, far more than any key has.
+const LONGEST_INPUT: usize = 4096;
 
 /// The exit code for a configuration that is not sound.
 const UNSOUND: u8 = 2;
@@ -148,24 +164,27 @@ impl Cli {
                     for warning in shortage.into_iter().chain(settings.warnings()) {
                         log::say(format_args!("{}: warning: {warning}", config.display()));
                     }
-                    finish(print(format_args!("{}: sound\n", config.display())).map(drop))
+                    finish(tell(format_args!("{}: sound\n", config.display())))
                 },
             ),
-            Command::Demo { port, admin_port, .. } if port == admin_port && port != 0 => {
-                log::say(format_args!("--port and --admin-port are both {port}; name two ports"));
-                ExitCode::from(UNSOUND)
-            }
-            Command::Demo { port, admin_port, traffic } => {
-                let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+            Command::Demo { listen, port, admin_listen, admin_port, traffic } => {
+                let (http, admin) =
+                    (SocketAddr::new(listen, port), SocketAddr::new(admin_listen, admin_port));
+                if port != 0 && http == admin {
+                    log::say(format_args!("--port and --admin-port are both {port}; name two ports"));
+                    return ExitCode::from(UNSOUND);
+                }
                 let control = control().map_err(server::Error::from);
-                finish(
-                    control.and_then(|control| {
-                        demo::run(loopback(port), loopback(admin_port), traffic, control)
-                    }),
-                )
+                finish(control.and_then(|control| demo::run(http, admin, traffic, control)))
             }
-            Command::Explain { config, client, json } => load(&config, Inspection::Alone)
-                .map_or_else(|code| code, |settings| finish(explain(settings, client, json))),
+            Command::Explain { config, client, json } => load(&config, Inspection::Alone).map_or_else(
+                |code| code,
+                |settings| match explain(settings, client, json) {
+                    Ok(Explained::Forwarded) => ExitCode::SUCCESS,
+                    Ok(Explained::Refused) => ExitCode::FAILURE,
+                    Err(error) => finish(Err(error)),
+                },
+            ),
             Command::Audit { command: Audit::Verify { files } } => audit::run_verify(&files),
             Command::HashKey => finish(hash_key()),
             Command::StandIn { listen } => finish(run_stand_in(listen)),
@@ -228,7 +247,7 @@ fn run(
     server.map_or(Ok(()), |server| server.run(Some(config), pending()))
 }
 
-fn finish<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
+fn finish<E: fmt::Display>(result: Result<(), E>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -238,15 +257,21 @@ fn finish<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
     }
 }
 
-fn explain(mut settings: Settings, client: IpAddr, json: bool) -> Result<(), String> {
+/// What would become of a request, which is the command's exit code.
+enum Explained {
+    Forwarded,
+    Refused,
+}
+
+fn explain(mut settings: Settings, client: IpAddr, json: bool) -> Result<Explained, String> {
     // Nothing is forwarded, so nothing is recorded.
     settings.log.access = AccessSink::Off;
     settings.log.audit = None;
-    let mut request = Zeroizing::new(Vec::new());
-    std::io::stdin()
-        .lock()
-        .read_to_end(&mut request)
-        .map_err(|error| format!("cannot read the request: {error}"))?;
+    let request =
+        secret_input::read(LONGEST_REQUEST).map_err(|error| format!("cannot read the request: {error}"))?;
+    if request.is_empty() {
+        return Err("there is no request; give a raw HTTP/1.1 request on standard input".into());
+    }
     let gateway = Gateway::open(settings).map_err(|error| error.to_string())?;
     let explanation = Explanation::of(&gateway.live(), client, &request);
     let text = if json {
@@ -254,28 +279,34 @@ fn explain(mut settings: Settings, client: IpAddr, json: bool) -> Result<(), Str
     } else {
         explanation.to_string()
     };
+    tell(text)?;
+    Ok(if explanation.is_refused() { Explained::Refused } else { Explained::Forwarded })
+}
+
+/// Prints what a command has found out.
+fn tell(text: impl fmt::Display) -> Result<(), String> {
     print(text).map(drop).map_err(|error| format!("cannot print: {error}"))
 }
 
 /// Digests the key on standard input; it is shown nowhere and wiped afterwards.
 fn hash_key() -> Result<(), String> {
-    let mut key = Zeroizing::new(Vec::new());
-    std::io::stdin().lock().read_to_end(&mut key).map_err(|error| format!("cannot read the key: {error}"))?;
+    let key = secret_input::read_or_ask("api-key (it is not shown): ", LONGEST_INPUT)
+        .map_err(|error| format!("cannot read the key: {error}"))?;
     let line = key.strip_suffix(b"\n").unwrap_or(&key);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.is_empty() || !credential::is_well_formed(line) {
         return Err("the key must be 1 to 256 visible ASCII characters; give it on standard input".into());
     }
-    let line = format!("key_sha256 = [\"{:x}\"]\n", KeyDigest::of(line));
-    print(line).map(drop).map_err(|error| format!("cannot print: {error}"))
+    tell(format_args!("key_sha256 = [\"{:x}\"]\n", KeyDigest::of(line)))
 }
 
-fn run_stand_in(listen: SocketAddr) -> std::io::Result<()> {
+fn run_stand_in(listen: SocketAddr) -> Result<(), server::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let listener = TcpListener::bind(listen).await?;
+        let bound = TcpListener::bind(listen).await;
+        let listener = bound.map_err(|source| server::Error::Listen { address: listen, source })?;
         match print(format_args!("n4n stand-in on http://{}\n", listener.local_addr()?))? {
-            Printed::Whole => stand_in::serve(listener).await,
+            Printed::Whole => Ok(stand_in::serve(listener).await?),
             // Nobody is to know where it is.
             Printed::ReaderLeft => Ok(()),
         }

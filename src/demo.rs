@@ -1,7 +1,7 @@
 //! A gateway with a stand-in behind it, to try things on: nothing to configure, nothing left behind.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
     time::Duration,
 };
@@ -36,8 +36,8 @@ pub fn run(http: SocketAddr, admin: SocketAddr, traffic: bool, control: Control)
     );
     let settings = Settings::parse(&text, Path::new("")).expect("the demo's own configuration is sound");
     let server = Server::open(settings, control)?;
-    let http = server.addresses().first().copied().unwrap_or(http);
-    let admin = server.admin_address()?;
+    let http = reachable(server.addresses().first().copied().unwrap_or(http));
+    let admin = reachable(server.admin_address()?);
     let addresses = format!(
         "gateway    http://{http}\nlive page  http://{admin}/\nmetrics    http://{admin}/metrics\n\
          try it     {}\n",
@@ -63,6 +63,16 @@ pub fn run(http: SocketAddr, admin: SocketAddr, traffic: bool, control: Control)
         };
         tokio::join!(stand_in, traffic);
     })
+}
+
+/// Where this machine reaches who listens on an address.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        let loopback =
+            if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        address.set_ip(loopback);
+    }
+    address
 }
 
 fn curl_line(http: SocketAddr) -> String {

@@ -37,6 +37,7 @@ pub mod quota;
 pub mod quota_store;
 pub mod reason;
 pub mod request;
+pub mod secret_input;
 pub mod serve;
 pub mod server;
 pub mod stand_in;

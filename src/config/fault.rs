@@ -7,7 +7,7 @@ use std::{collections::HashMap, fmt, ops::Range};
 pub struct Fault {
     /// The line, counted from one; none where the file as a whole is at fault.
     pub line: Option<usize>,
-    /// The key, dotted, or the file's name.
+    /// The key, dotted; empty where the file as a whole is at fault.
     pub place: String,
     /// What is wrong. Values are never echoed: they may be secret.
     pub reason: String,
@@ -20,7 +20,10 @@ impl fmt::Display for Fault {
         if let Some(line) = self.line {
             write!(f, "line {line}: ")?;
         }
-        write!(f, "{}: {}; {}", self.place, self.reason, self.mend)
+        if !self.place.is_empty() {
+            write!(f, "{}: ", self.place)?;
+        }
+        write!(f, "{}; {}", self.reason, self.mend)
     }
 }
 

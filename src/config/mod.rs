@@ -227,7 +227,7 @@ impl Settings {
         let text = files::read_text(file).map_err(|error| {
             vec![Fault {
                 line: None,
-                place: file.display().to_string(),
+                place: String::new(),
                 reason: format!("cannot be read: {error}"),
                 mend: "name a readable TOML file in UTF-8".into(),
             }]

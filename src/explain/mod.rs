@@ -167,6 +167,13 @@ impl Explanation {
     }
 }
 
+impl Explanation {
+    /// Whether the request would be refused.
+    pub const fn is_refused(&self) -> bool {
+        self.problem.is_some()
+    }
+}
+
 /// Judges a request; returns its head, what follows that, and the judgement.
 fn judge<'a>(
     live: &Live,

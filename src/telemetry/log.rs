@@ -24,6 +24,9 @@ use super::{
 /// How many bytes of lines may wait for the thread.
 const MAX_WAITING: usize = 1024 * 1024;
 
+/// How long a question waits to be shown.
+const SHOWN_WITHIN: Duration = Duration::from_secs(1);
+
 /// The environment variable that sets the level, whatever the configuration says.
 const VARIABLE: &str = "RUST_LOG";
 
@@ -80,6 +83,13 @@ pub fn set_level(level: Level) {
 pub fn say(line: fmt::Arguments<'_>) {
     // A line that cannot be taken is counted.
     let _ = LogLine.write_all(format!("{line}\n").as_bytes());
+}
+
+/// Says on standard error what a question ends with, without ending the line, and waits for that to be shown.
+pub fn ask(text: &str) {
+    // As for a line.
+    let _ = LogLine.write_all(text.as_bytes());
+    flush(SHOWN_WITHIN);
 }
 
 /// Waits until all lines are written or lost, for as long as `within`.

@@ -53,6 +53,22 @@ fn the_demo_prints_a_curl_line_that_unlocks() {
 }
 
 #[test]
+fn the_demo_is_reached_from_elsewhere_where_it_is_told_to_be() {
+    for (address, reached_at) in [("0.0.0.0", "127.0.0.1"), ("127.0.0.2", "127.0.0.2")] {
+        let demo = Running::start(&[&DEMO[..], &["--listen", address, "--admin-listen", address]].concat());
+        let gateway = demo.printed_behind("gateway    http://");
+        let admin = demo.printed_behind("metrics    http://");
+        for printed in [&gateway, &admin] {
+            assert!(printed.starts_with(&format!("{reached_at}:")), "{printed}");
+        }
+        // Any address of this machine's own is another machine's way in.
+        let port = gateway.rsplit_once(':').unwrap().1;
+        let is_open = std::net::TcpStream::connect(format!("127.0.0.3:{port}")).is_ok();
+        assert_eq!(is_open, address == "0.0.0.0");
+    }
+}
+
+#[test]
 fn the_demos_traffic_is_a_mix() {
     let demo = Running::start(&[&DEMO[..], &["--traffic"]].concat());
     let url = format!("http://{}", demo.printed_behind("metrics    http://"));

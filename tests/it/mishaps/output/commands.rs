@@ -7,7 +7,8 @@ use std::process::{ExitStatus, Stdio};
 use super::run;
 
 const CONFIG: &str = "listen.http = [\"127.0.0.1:0\"]\nupstream.peers = [\"127.0.0.1:80\"]\n";
-const REQUEST: &str = "PATCH / HTTP/1.1\r\nHost: h\r\n\r\n";
+const FORWARDED: &str = "PATCH /api/customer/unlock HTTP/1.1\r\nHost: h\r\napi-key: k\r\napi-username: u\r\nContent-Type: \
+                         application/x-www-form-urlencoded\r\nContent-Length: 15\r\n\r\ncustomer_id=191";
 
 /// A folder with a sound configuration, a faulty one and a whole trail.
 fn folder() -> tempfile::TempDir {
@@ -39,8 +40,8 @@ fn unread(folder: &Path, arguments: &[&str], input: &str) -> (ExitStatus, String
 fn a_command_whose_reader_leaves_ends_quietly() {
     let folder = folder();
     for (arguments, input) in [
-        ("explain --config sound.toml", REQUEST),
-        ("explain --json --config sound.toml", REQUEST),
+        ("explain --config sound.toml", FORWARDED),
+        ("explain --json --config sound.toml", FORWARDED),
         ("check --config sound.toml", ""),
         ("hash-key", "abc\n"),
         ("demo --port 0 --admin-port 0", ""),
@@ -73,18 +74,46 @@ fn a_verdict_needs_no_reader() {
     }
 }
 
+/// Runs a command; gives its exit code and what it says on standard error.
+fn told(folder: &Path, arguments: &[&str], stdout: impl Into<Stdio>) -> (Option<i32>, String) {
+    let (mut told, stderr) = pipe().unwrap();
+    let status = run(arguments, |command| {
+        command.current_dir(folder).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    });
+    let mut text = String::new();
+    told.read_to_string(&mut text).unwrap();
+    (status.code(), text)
+}
+
 #[test]
 fn an_output_that_takes_nothing_is_told() {
     let folder = folder();
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let (mut told, stderr) = pipe().unwrap();
-    let status = run(&["check", "--config", "sound.toml"], |command| {
-        command.current_dir(folder.path()).stdout(full).stderr(stderr);
-    });
-    let mut text = String::new();
-    told.read_to_string(&mut text).unwrap();
-    assert_eq!(status.code(), Some(1));
-    assert!(text.contains("No space left on device"), "{text}");
+    let (code, text) = told(folder.path(), &["check", "--config", "sound.toml"], full);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("cannot print: No space left on device"), "{text}");
+}
+
+#[test]
+fn what_a_command_cannot_have_is_named() {
+    let folder = folder();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let port = address.port().to_string();
+    let in_use = format!("cannot listen on {address}: Address already in use");
+    for (arguments, code, words) in [
+        (&["stand-in", "--listen", &address.to_string()][..], 1, &*in_use),
+        (&["demo", "--port", &port, "--admin-port", "0"], 1, &in_use),
+        (&["demo", "--port", "0", "--admin-port", &port], 1, &in_use),
+        (&["check", "--config", "none.toml"], 2, "none.toml: cannot be read: No such file"),
+        (&["explain", "--config", "sound.toml"], 1, "there is no request"),
+        (&["hash-key"], 1, "give it on standard input"),
+    ] {
+        let (told_code, text) = told(folder.path(), arguments, Stdio::null());
+        assert_eq!(told_code, Some(code), "{arguments:?}: {text}");
+        assert!(text.contains(words), "{arguments:?}: {text}");
+        assert_eq!(text.matches("none.toml").count(), words.matches("none.toml").count(), "{text}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Commands run on a terminal, and go on when it hangs up.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -9,6 +9,7 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::tcgetattr;
 
 use super::{Process, run, wait_exit};
 use crate::harness::{Gateway, Upstream, binary};
@@ -63,6 +64,51 @@ fn check_tells_a_terminal() {
         BufReader::new(File::from(near)).read_line(&mut line).unwrap();
         assert!(line.contains(told), "{line}");
         drop(kept);
+    }
+}
+
+#[test]
+fn a_key_that_is_typed_is_not_shown() {
+    const DIGEST: &str =
+        "key_sha256 = [\"2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b\"]";
+    for (typed, code, printed) in [
+        ("secret\r", 0, DIGEST),
+        ("not\u{15}secrex\u{7f}t\n", 0, DIGEST),
+        ("secret\u{4}", 0, DIGEST),
+        ("sec\u{3}", 1, ""),
+        ("\n", 1, ""),
+    ] {
+        let (near, far) = terminal();
+        let modes = |terminal: &File| tcgetattr(terminal).unwrap().local_modes;
+        let before = modes(&far);
+        let (mut result, stdout) = std::io::pipe().unwrap();
+        let mut command = binary();
+        command
+            .arg("hash-key")
+            .stdin(far.try_clone().unwrap())
+            .stdout(stdout)
+            .stderr(far.try_clone().unwrap());
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let mut near = File::from(near);
+        let mut shown = String::new();
+        while !shown.ends_with(": ") {
+            let mut byte = [0];
+            near.read_exact(&mut byte).unwrap();
+            shown.push(byte[0].into());
+        }
+        near.write_all(typed.as_bytes()).unwrap();
+        let mut told = String::new();
+        result.read_to_string(&mut told).unwrap();
+        assert_eq!((wait_exit(&mut child).code(), told.trim_end()), (Some(code), printed), "{typed:?}");
+        assert_eq!(modes(&far), before, "{typed:?}: the terminal is as it was");
+        // Whatever else was shown since is there at once.
+        rustix::io::ioctl_fionbio(&near, true).unwrap();
+        let mut rest = Vec::new();
+        let _ = near.read_to_end(&mut rest);
+        shown.push_str(&String::from_utf8_lossy(&rest));
+        assert!(shown.starts_with("api-key"), "{shown}");
+        assert!(!shown.contains("sec"), "{typed:?}: {shown}");
     }
 }
 
