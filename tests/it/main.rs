@@ -5,6 +5,7 @@ mod access;
 mod architecture;
 mod arrival;
 mod attacks;
+mod building;
 mod canonical;
 mod check;
 mod clients;
