@@ -1,12 +1,14 @@
 """What no schema tells of the manifests: that they fit one another, the configuration, the image and the restricted profile.
 
-Arguments: the folder of the manifests, the container file, and a folder to lay the pod's /etc/n4n-gateway out in.
+The same of the container file and the configuration beside it. Arguments: the folder of the manifests, the container
+file, and a folder to lay the pod's /etc/n4n-gateway out in.
 """
 
 import re
 import sys
 import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -75,6 +77,24 @@ for rule in policy["ingress"]:
 hold(set(policy["policyTypes"]) == {"Ingress", "Egress"}, "the policy leaves a direction open")
 outwards = {entry["port"] for rule in policy["egress"] for entry in rule["ports"]}
 hold({53, *map(port, settings["upstream"]["peers"])} <= outwards, "the policy keeps n4n or the name server out of reach")
+if redis := settings.get("quota", {}).get("redis"):
+    hold((urlsplit(redis).port or 6379) in outwards, "the policy keeps Redis out of reach")
+for spread in pod["topologySpreadConstraints"]:
+    hold(spread["whenUnsatisfiable"] == "ScheduleAnyway", f"pods wait for another {spread['topologyKey']}")
+
+# The container by itself: what its file publishes is what the configuration beside it listens on, for others too.
+alone = tomllib.loads(containerfile.with_name("gateway.toml").read_text())
+listens = [alone["listen"]["admin"], *alone["listen"].get("http", [])]
+listens += [entry["address"] for entry in alone["listen"].get("https", [])]
+text = containerfile.read_text()
+runs = [line for line in text.replace("\\\n#", "").splitlines() if line.startswith("#   podman run")]
+hold(len(runs) == 2, "the container file does not say how to try it and how to run it")
+for run in runs:
+    published = {int(inside) for inside in re.findall(r" -p (?:[\d.]+:)?\d+:(\d+)", run)}
+    hold(published == set(map(port, listens)), f"the container file publishes {published} and listens on {listens}")
+hold(all(address.startswith(("0.0.0.0:", "[::]:")) for address in listens), f"nobody outside reaches {listens}")
+exposed = {int(number) for number in re.search(r"^EXPOSE (.*)$", text, re.MULTILINE)[1].split()}
+hold(set(map(port, listens)) <= exposed, "the container file does not expose what is listened on")
 
 # Leaving without a cut call.
 patience = container["lifecycle"]["preStop"]["sleep"]["seconds"] + seconds(listen["drain_timeout"])
@@ -102,7 +122,7 @@ hold(security["allowPrivilegeEscalation"] is False and security["capabilities"] 
 hold(security["readOnlyRootFilesystem"] is True, "the root is writable")
 hold(pod["automountServiceAccountToken"] is False, "the pod is given a token it does not need")
 user = f"USER {pod_security['runAsUser']}:{pod_security['runAsGroup']}"
-hold(user in containerfile.read_text().splitlines(), f"the container file lacks `{user}`")
+hold(user in text.splitlines(), f"the container file lacks `{user}`")
 
 layout.joinpath("gateway.toml").write_text(file)
 for fault in faults:

@@ -101,12 +101,13 @@ class Contestant:
         return found
 
     def cpu(self):
-        """Seconds of user and system time so far."""
-        ticks = 0
+        """Seconds of its own and of the kernel's time for it so far."""
+        user = system = 0
         for pid in self.pids():
             fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / TICK
+            user += int(fields[11])
+            system += int(fields[12])
+        return user / TICK, system / TICK
 
     def memory(self):
         """Resident bytes; pages that processes share count once for each."""
