@@ -166,7 +166,7 @@ impl Cli {
             }
             Command::Explain { config, client, json } => load(&config, Inspection::Alone)
                 .map_or_else(|code| code, |settings| finish(explain(settings, client, json))),
-            Command::Audit { command: Audit::Verify { files } } => audit::run_verify(&files),
+            Command::Audit { command: Audit::Verify { files } } => verify(&files),
             Command::HashKey => finish(hash_key()),
             Command::StandIn { listen } => finish(run_stand_in(listen)),
         }
@@ -233,6 +233,21 @@ fn finish<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Who closes our output early has not read that the trail is whole.
+fn verify(files: &[PathBuf]) -> ExitCode {
+    match audit::verify(files) {
+        Ok(verified) => match print(verified) {
+            Ok(Printed::Whole) => ExitCode::SUCCESS,
+            Ok(Printed::ReaderLeft) => ExitCode::FAILURE,
+            Err(error) => finish(Err(format!("cannot print: {error}"))),
+        },
+        Err(broken) => {
+            log::say(format_args!("{broken}"));
             ExitCode::FAILURE
         }
     }

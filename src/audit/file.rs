@@ -29,7 +29,6 @@ pub(super) struct TrailFile {
     last: Digest,
     /// The lines that are being written, kept for their memory.
     lines: Vec<u8>,
-    torn: u64,
     /// Whether the file was moved away and no other could be created in its place.
     is_stranded: bool,
 }
@@ -64,7 +63,6 @@ impl TrailFile {
             end: 0,
             last: Digest::START,
             lines: Vec::new(),
-            torn: 0,
             is_stranded: false,
         };
         drop(file.settle(Absence::Begin, LockWait::Full)?);
@@ -77,11 +75,6 @@ impl TrailFile {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// How many torn records were found and put aside since it was opened.
-    pub(super) fn torn(&self) -> u64 {
-        self.torn
     }
 
     /// Goes over to the file that is at the path now, beginning it where there is none.
@@ -175,8 +168,11 @@ impl TrailFile {
         }
         let found = tail::read(&self.file, length)?;
         if found.at < length {
+            if !found.is_a_trails(&self.file)? {
+                let why = "it ends in the middle of a line that is no audit record's, and is not cut: move it away, or name another file in log.audit";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
             tail::set_aside(&self.file, found.at, &self.path)?;
-            self.torn += 1;
         }
         if found.at < self.end {
             // Nobody who keeps to the lock does this. The chain goes on from what was last known, so that
@@ -196,8 +192,8 @@ fn open(path: &Path) -> io::Result<Arc<File>> {
     if let Some(found) = find(path)? {
         regular(found.file_type())?;
     }
-    // A FIFO that is put there meanwhile must not be waited for.
-    let file = files::options().read(true).append(true).create(true).mode(0o600).open(path)?;
+    // A FIFO that is put there meanwhile must not be waited for, nor a link be followed: what it leads to may be anything.
+    let file = files::options_unfollowed().read(true).append(true).create(true).mode(0o600).open(path)?;
     regular(file.metadata()?.file_type())?;
     Ok(Arc::new(file))
 }
@@ -206,7 +202,11 @@ fn open(path: &Path) -> io::Result<Arc<File>> {
 fn regular(found: FileType) -> io::Result<()> {
     let Some(what) = files::what_else(found) else { return Ok(()) };
     let kind = if found.is_dir() { io::ErrorKind::IsADirectory } else { io::ErrorKind::InvalidInput };
-    let mend = "an audit trail must be a regular file; name one in log.audit, or one that can be created";
+    let mend = if found.is_symlink() {
+        "an audit trail must be a file itself; name the one that the link leads to in log.audit"
+    } else {
+        "an audit trail must be a regular file; name one in log.audit, or one that can be created"
+    };
     Err(io::Error::new(kind, format!("it is {what}: {mend}")))
 }
 
@@ -215,8 +215,9 @@ fn told(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
+/// What is at the path itself, a symbolic link included.
 fn find(path: &Path) -> io::Result<Option<Metadata>> {
-    match fs::metadata(path) {
+    match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

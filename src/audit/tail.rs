@@ -10,6 +10,8 @@ use std::{
 
 use jiff::Timestamp;
 
+use super::record::{self, Link, MAX_LINE};
+
 /// What marks the file of a torn record, between the trail's name and the time.
 const TORN: &str = ".torn-";
 
@@ -23,6 +25,36 @@ pub(super) struct TrailEnd {
     pub(super) at: u64,
     /// That record's line, without its line break.
     pub(super) line: Option<Vec<u8>>,
+}
+
+impl TrailEnd {
+    /// Whether what stands behind it can be the rest of a record: what is no trail must not be cut.
+    ///
+    /// The last whole line is a record then or, where somebody spoilt that, the first; where there is none, what there is
+    /// can be the beginning of one.
+    pub(super) fn is_a_trails(&self, file: &File) -> io::Result<bool> {
+        let is_record = |line: &[u8]| Link::read(line).is_some();
+        Ok(match &self.line {
+            Some(line) => is_record(line) || is_record(&first_line(file)?),
+            None => record::is_torn(&first_line(file)?),
+        })
+    }
+}
+
+/// The first line of a file, without its line break; what there is of it, where that is missing or too far away.
+pub(super) fn first_line(file: &File) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    let mut chunk = [0; CHUNK];
+    while line.len() as u64 <= MAX_LINE {
+        let count = file.read_at(&mut chunk, line.len() as u64)?;
+        let part = &chunk[..count];
+        let end = memchr::memchr(b'\n', part);
+        line.extend_from_slice(&part[..end.unwrap_or(count)]);
+        if end.is_some() || count == 0 {
+            break;
+        }
+    }
+    Ok(line)
 }
 
 /// Reads the end of a file of `length` bytes.
