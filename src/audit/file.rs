@@ -138,11 +138,17 @@ impl TrailFile {
                 self.is_stranded = false;
                 return Ok(lock);
             }
-            self.catch_up(self.file.metadata()?.len())?;
+            let caught_up = match self.catch_up(self.file.metadata()?.len()) {
+                Ok(()) => Ok(()),
+                // What was another's for a while is left as it is; nothing is appended to it any more.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(error),
+                Err(error) => return Err(error),
+            };
             let file = match open(&self.path) {
                 Ok(file) => file,
                 // The file was moved away, and there is none to go over to, for anybody.
                 Err(error) if is_kept && there.is_none() => {
+                    caught_up?;
                     if !std::mem::replace(&mut self.is_stranded, true) {
                         let trail = self.path.display();
                         tracing::error!(%trail, %error, "the audit trail goes on in the file that was moved away");

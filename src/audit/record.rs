@@ -129,9 +129,21 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Reads a line, with or without its line break; none where it is no link of a chain.
+    /// Reads a line; none where it is no link of a chain.
     pub(super) fn read(line: &[u8]) -> Option<Self> {
-        serde_json::from_slice(line).ok().filter(|link: &Self| link.prev().is_some())
+        Self::parse(line).ok().filter(|link| link.prev().is_some())
+    }
+
+    /// Reads a line that may not say which one it follows.
+    ///
+    /// # Errors
+    /// How far a line could be read that is no JSON object, or has members of other kinds than a record's.
+    pub(super) fn parse(line: &[u8]) -> Result<Self, usize> {
+        // An array would be read member by member.
+        match line.first() {
+            Some(b'{') => serde_json::from_slice(line).map_err(|error| error.column()),
+            first => Err(first.iter().count()),
+        }
     }
 
     /// Its version, where that is higher than any that is known here.

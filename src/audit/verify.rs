@@ -2,8 +2,8 @@
 
 use std::{
     collections::HashSet,
-    fs::File,
     fmt,
+    fs::File,
     io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
     sync::Arc,
@@ -74,7 +74,9 @@ pub enum TrailFault {
         column: usize,
     },
     /// It was written by a later release, and may mean something else.
-    #[error("a record of version {0}, and this release knows none after {VERSION}: verify it with a later release")]
+    #[error(
+        "a record of version {0}, and this release knows none after {VERSION}: verify it with a later release"
+    )]
     LaterVersion(u64),
     /// It does not say which record it follows.
     #[error("a record without `prev`, the hash of the one before it")]
@@ -141,8 +143,7 @@ impl Chain {
     }
 
     fn add(&mut self, line: &[u8]) -> Result<(), TrailFault> {
-        let link: Link = serde_json::from_slice(line)
-            .map_err(|error| TrailFault::NotARecord { column: error.column() })?;
+        let link = Link::parse(line).map_err(|column| TrailFault::NotARecord { column })?;
         if let Some(version) = link.later_version() {
             return Err(TrailFault::LaterVersion(version));
         }
