@@ -142,6 +142,10 @@ impl Cli {
             Command::Check { config } => load(&config, Inspection::ToCheck).map_or_else(
                 |code| code,
                 |settings| {
+                    if let Some(Err(error)) = settings.log.audit.as_deref().map(audit::inspect) {
+                        log::say(format_args!("{}: log.audit: {error}", config.display()));
+                        return ExitCode::from(UNSOUND);
+                    }
                     warn_of_unknown_names(&settings, &config);
                     let shares = Shares::of(&settings, descriptors::hard_limit());
                     let shortage = shares.warning().map(|warning| warning.to_string());

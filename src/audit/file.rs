@@ -13,7 +13,8 @@ use std::{
 use super::{
     Digest, earlier,
     lock::{FileLock, LockWait},
-    record, tail,
+    record,
+    tail::{self, TrailEnd},
 };
 use crate::files;
 
@@ -174,10 +175,7 @@ impl TrailFile {
         }
         let found = tail::read(&self.file, length)?;
         if found.at < length {
-            if !found.is_a_trails(&self.file)? {
-                let why = "it ends in the middle of a line that is no audit record's, and is not cut: move it away, or name another file in log.audit";
-                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
-            }
+            may_be_cut(&self.file, &found)?;
             tail::set_aside(&self.file, found.at, &self.path)?;
         }
         if found.at < self.end {
@@ -202,6 +200,29 @@ fn open(path: &Path) -> io::Result<Arc<File>> {
     let file = files::options_unfollowed().read(true).append(true).create(true).mode(0o600).open(path)?;
     regular(file.metadata()?.file_type())?;
     Ok(Arc::new(file))
+}
+
+/// Looks, without changing anything, whether the file at a path could be gone on with as far as what it holds is concerned.
+///
+/// # Errors
+/// Those of reading it, and `InvalidData` where it ends in a piece of a line that is no trail's.
+pub fn inspect(path: &Path) -> io::Result<()> {
+    if find(path)?.is_none() {
+        return Ok(());
+    }
+    let file = files::options_unfollowed().read(true).open(path)?;
+    let length = file.metadata()?.len();
+    let end = tail::read(&file, length)?;
+    if end.at < length { may_be_cut(&file, &end) } else { Ok(()) }
+}
+
+/// Refuses to cut what is no trail.
+fn may_be_cut(file: &File, end: &TrailEnd) -> io::Result<()> {
+    if end.is_a_trails(file)? {
+        return Ok(());
+    }
+    let why = "it ends in a piece of a line that is no audit record's, and is not cut: move it away, or name another file in log.audit";
+    Err(io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
 /// Refuses what is no regular file.

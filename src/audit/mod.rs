@@ -26,6 +26,7 @@ mod writer;
 use std::{net::IpAddr, time::SystemTime};
 
 pub use chain::Digest;
+pub use file::inspect;
 pub use queue::Unwritable;
 pub use trail::{Recording, Trail};
 pub use verify::{BrokenTrail, TrailFault, Verified, verify};
