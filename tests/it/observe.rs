@@ -155,9 +155,9 @@ fn who_asks_for_whom_is_recorded_after_the_first_broken_rule_where_it_is_beyond_
     let upstream = Upstream::start();
     let gateway = observing(&upstream).set("log", "audit = \"audit.jsonl\"").start();
     let unlock = || Call::unlock().body("customer_id=191");
-    let body = |body: &str| Call::unlock().body(body.to_owned());
+    let body = |body: &str| Call::unlock().body(body);
     let typed = |media_type: &str, body: &str| {
-        Call::unlock().without("Content-Type").with("Content-Type", media_type).body(body.to_owned())
+        Call::unlock().without("Content-Type").with("Content-Type", media_type).body(body)
     };
     let mine = Some(API_USERNAME);
     let known = Some(("customer_id", "191"));

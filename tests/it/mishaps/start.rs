@@ -49,7 +49,7 @@ impl Ground {
         std::fs::hard_link(at("file"), at("other-name")).unwrap();
         let links =
             [("none/file", "dangling"), ("yet-to-be", "link"), ("loop", "loop"), ("folder", "to-folder")];
-        links.map(|(to, name)| symlink(to, at(name)).unwrap());
+        links.into_iter().for_each(|(to, name)| symlink(to, at(name)).unwrap());
         assert!(Command::new("mkfifo").arg(at("fifo")).status().unwrap().success());
         let _socket = UnixListener::bind(at("socket")).unwrap();
         Self { folder, _socket }
