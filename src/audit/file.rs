@@ -147,8 +147,9 @@ impl TrailFile {
             };
             let file = match open(&self.path) {
                 Ok(file) => file,
-                // The file was moved away, and there is none to go over to, for anybody.
-                Err(error) if is_kept && there.is_none() => {
+                // The file was moved away, and there is none to go over to, for anybody. Where not even its folder is
+                // there, nobody would look for the records where they go.
+                Err(error) if is_kept && there.is_none() && error.kind() != io::ErrorKind::NotFound => {
                     caught_up?;
                     if !std::mem::replace(&mut self.is_stranded, true) {
                         let trail = self.path.display();

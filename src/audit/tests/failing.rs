@@ -23,6 +23,23 @@ fn a_trail_that_cannot_be_written_says_so_each_time_until_it_can() {
 }
 
 #[test]
+fn a_trail_whose_folder_was_moved_away_is_not_written_until_it_is_back() {
+    let scratch = Scratch::new();
+    let (folder, moved) = (scratch.path("folder"), scratch.path("moved"));
+    fs::create_dir(&folder).unwrap();
+    let trail = Opened::at(&folder.join("audit.jsonl")).unwrap();
+    record_a_call(&trail);
+    fs::rename(&folder, &moved).unwrap();
+    for _ in 0..2 {
+        assert_eq!(trail.intent(&an_intent()).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+    assert_eq!(trail.reopen().unwrap_err().kind(), ErrorKind::NotFound);
+    fs::rename(&moved, &folder).unwrap();
+    record_a_call(&trail);
+    assert_eq!(whole(&[&folder.join("audit.jsonl")]), 4);
+}
+
+#[test]
 fn what_cannot_hold_a_trail_is_refused_at_the_start() {
     let scratch = Scratch::new();
     fs::write(scratch.path("other"), "half a line").unwrap();
