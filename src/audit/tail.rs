@@ -23,7 +23,7 @@ const CHUNK: usize = 4096;
 pub(super) struct TrailEnd {
     /// The first byte behind the last whole record.
     pub(super) at: u64,
-    /// That record's line, without its line break.
+    /// That record's line, without its line break; none where it is longer than any record, which takes no memory then.
     pub(super) line: Option<Vec<u8>>,
 }
 
@@ -61,9 +61,12 @@ pub(super) fn first_line(file: &File) -> io::Result<Vec<u8>> {
 pub(super) fn read(file: &File, length: u64) -> io::Result<TrailEnd> {
     let Some(line_break) = last_break(file, length)? else { return Ok(TrailEnd { at: 0, line: None }) };
     let start = last_break(file, line_break)?.map_or(0, |before| before + 1);
-    let mut line = vec![0; usize::try_from(line_break - start).map_err(io::Error::other)?];
-    file.read_exact_at(&mut line, start)?;
-    Ok(TrailEnd { at: line_break + 1, line: Some(line) })
+    let length = Some(line_break - start).filter(|length| *length <= MAX_LINE);
+    let line = length.and_then(|length| usize::try_from(length).ok()).map(|length| {
+        let mut line = vec![0; length];
+        file.read_exact_at(&mut line, start).map(|()| line)
+    });
+    Ok(TrailEnd { at: line_break + 1, line: line.transpose()? })
 }
 
 /// The last line break before `end`.

@@ -75,6 +75,7 @@ fn what_is_no_trail_is_never_cut() {
         ("nothing before it", empty, false),
         ("another file's lines", "root:x:0:0\ndaemon:x:1:1\n".to_owned(), false),
         ("JSON that is no record", "{\"time\":\"2026-11-24T10:00:01Z\"}\n".to_owned(), false),
+        ("a line longer than any record", "x".repeat(2 << 20) + "\n", false),
         ("a trail", trail.clone(), true),
         ("a trail that a line was added to", trail + "note\n", true),
     ] {
