@@ -158,6 +158,10 @@ impl Cli {
             Command::Check { config } => load(&config, Inspection::ToCheck).map_or_else(
                 |code| code,
                 |settings| {
+                    if let Some(Err(error)) = settings.log.audit.as_deref().map(audit::inspect) {
+                        log::say(format_args!("{}: log.audit: {error}", config.display()));
+                        return ExitCode::from(UNSOUND);
+                    }
                     warn_of_unknown_names(&settings, &config);
                     let shares = Shares::of(&settings, descriptors::hard_limit());
                     let shortage = shares.warning().map(|warning| warning.to_string());
@@ -185,7 +189,7 @@ impl Cli {
                     Err(error) => finish(Err(error)),
                 },
             ),
-            Command::Audit { command: Audit::Verify { files } } => audit::run_verify(&files),
+            Command::Audit { command: Audit::Verify { files } } => verify(&files),
             Command::HashKey => finish(hash_key()),
             Command::StandIn { listen } => finish(run_stand_in(listen)),
         }
@@ -252,6 +256,21 @@ fn finish<E: fmt::Display>(result: Result<(), E>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Who closes our output early has not read that the trail is whole.
+fn verify(files: &[PathBuf]) -> ExitCode {
+    match audit::verify(files) {
+        Ok(verified) => match print(verified) {
+            Ok(Printed::Whole) => ExitCode::SUCCESS,
+            Ok(Printed::ReaderLeft) => ExitCode::FAILURE,
+            Err(error) => finish(Err(format!("cannot print: {error}"))),
+        },
+        Err(broken) => {
+            log::say(format_args!("{broken}"));
             ExitCode::FAILURE
         }
     }

@@ -31,8 +31,20 @@ const MAX_SIZE: u64 = 16 * 1024 * 1024;
 /// The flags are those of the new handle alone: a descriptor that the process was started with keeps its own,
 /// even where the path (`/dev/stdout`) leads to it.
 pub fn options() -> OpenOptions {
+    with_flags(AT_ONCE)
+}
+
+/// As [`options`], for what must be at the path itself: a symbolic link there is an error. Folders on the way may be links.
+pub fn options_unfollowed() -> OpenOptions {
+    with_flags(AT_ONCE.union(OFlags::NOFOLLOW))
+}
+
+/// Neither a pipe's other end nor a terminal's carrier is waited for.
+const AT_ONCE: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
+
+fn with_flags(flags: OFlags) -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
+    options.custom_flags(flags.bits().cast_signed());
     options
 }
 
@@ -113,6 +125,8 @@ fn is_pipe(path: &Path) -> bool {
 pub fn what_else(found: FileType) -> Option<&'static str> {
     if found.is_file() {
         None
+    } else if found.is_symlink() {
+        Some("a symbolic link")
     } else if found.is_dir() {
         Some("a folder")
     } else if found.is_fifo() {

@@ -356,11 +356,18 @@ impl Reason {
         Face { status, code, title, detail }
     }
 
-    /// Whether observe mode lets a call pass that breaks this rule: what concerns the call's meaning, not
-    /// where it ends or whether it can be forwarded at all.
+    /// Whether observe mode lets a call pass that breaks this rule: what concerns the call's meaning and its user's
+    /// quota, not where it ends or whether the gateway can forward it at all.
     pub fn is_observable(self) -> bool {
         (Self::MethodNotAllowed..=Self::QuotaExceeded).contains(&self)
-            && !matches!(self, Self::BodyTooLarge | Self::BodyTimeout | Self::UpstreamUnavailable)
+            && !matches!(
+                self,
+                Self::BodyTooLarge
+                    | Self::BodyTimeout
+                    | Self::Overloaded
+                    | Self::AuditUnavailable
+                    | Self::UpstreamUnavailable
+            )
     }
 
     /// The stable name: problem `code`, metric label, log field.

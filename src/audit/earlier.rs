@@ -1,8 +1,8 @@
 //! The last record of the files that were rotated away, which the first of an empty file follows.
 
 use std::{
-    fs::{self, DirEntry, File, OpenOptions},
-    io::{self, BufRead, BufReader},
+    fs::{self, DirEntry},
+    io,
     os::unix::ffi::OsStrExt,
     path::Path,
     sync::Arc,
@@ -16,6 +16,7 @@ use super::{
     record::Link,
     tail,
 };
+use crate::files;
 
 /// A file that was rotated away.
 struct Rotated {
@@ -80,9 +81,14 @@ fn is_rotated(name: &[u8], trail: &[u8]) -> bool {
 
 fn read(entry: &DirEntry, trail: &Path) -> io::Result<Option<Rotated>> {
     let path = entry.path();
+    let mut options = files::options_unfollowed();
+    options.read(true);
     // Rotation may have left the file to another owner: then it can be read, but not mended.
-    let mended = OpenOptions::new().read(true).append(true).open(&path);
-    let file = Arc::new(mended.or_else(|_| File::open(&path))?);
+    let mended = options.clone().append(true).open(&path);
+    let file = Arc::new(mended.or_else(|_| options.open(&path))?);
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
     // Another process may still write here. It looks at the trail's path under this lock, where the new
     // file already is, so that what is read now stays the last.
     let _lock = FileLock::take(&file, LockWait::Full)?;
@@ -96,8 +102,6 @@ fn read(entry: &DirEntry, trail: &Path) -> io::Result<Option<Rotated>> {
     {
         tracing::warn!(file = %path.display(), %error, "a rotated audit trail ends in a torn record");
     }
-    let mut first = Vec::new();
-    BufReader::new(&*file).read_until(b'\n', &mut first)?;
-    let follows = Link::read(&first).and_then(|link| link.prev());
+    let follows = Link::read(&tail::first_line(&file)?).and_then(|link| link.prev());
     Ok(Some(Rotated { follows, last: Digest::of(&line), time: link.time }))
 }

@@ -13,7 +13,8 @@ use std::{
 use super::{
     Digest, earlier,
     lock::{FileLock, LockWait},
-    record, tail,
+    record,
+    tail::{self, TrailEnd},
 };
 use crate::files;
 
@@ -29,7 +30,6 @@ pub(super) struct TrailFile {
     last: Digest,
     /// The lines that are being written, kept for their memory.
     lines: Vec<u8>,
-    torn: u64,
     /// Whether the file was moved away and no other could be created in its place.
     is_stranded: bool,
 }
@@ -64,7 +64,6 @@ impl TrailFile {
             end: 0,
             last: Digest::START,
             lines: Vec::new(),
-            torn: 0,
             is_stranded: false,
         };
         drop(file.settle(Absence::Begin, LockWait::Full)?);
@@ -77,11 +76,6 @@ impl TrailFile {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// How many torn records were found and put aside since it was opened.
-    pub(super) fn torn(&self) -> u64 {
-        self.torn
     }
 
     /// Goes over to the file that is at the path now, beginning it where there is none.
@@ -145,11 +139,18 @@ impl TrailFile {
                 self.is_stranded = false;
                 return Ok(lock);
             }
-            self.catch_up(self.file.metadata()?.len())?;
+            let caught_up = match self.catch_up(self.file.metadata()?.len()) {
+                Ok(()) => Ok(()),
+                // What was another's for a while is left as it is; nothing is appended to it any more.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(error),
+                Err(error) => return Err(error),
+            };
             let file = match open(&self.path) {
                 Ok(file) => file,
-                // The file was moved away, and there is none to go over to, for anybody.
-                Err(error) if is_kept && there.is_none() => {
+                // The file was moved away, and there is none to go over to, for anybody. Where not even its folder is
+                // there, nobody would look for the records where they go.
+                Err(error) if is_kept && there.is_none() && error.kind() != io::ErrorKind::NotFound => {
+                    caught_up?;
                     if !std::mem::replace(&mut self.is_stranded, true) {
                         let trail = self.path.display();
                         tracing::error!(%trail, %error, "the audit trail goes on in the file that was moved away");
@@ -175,8 +176,8 @@ impl TrailFile {
         }
         let found = tail::read(&self.file, length)?;
         if found.at < length {
+            may_be_cut(&self.file, &found)?;
             tail::set_aside(&self.file, found.at, &self.path)?;
-            self.torn += 1;
         }
         if found.at < self.end {
             // Nobody who keeps to the lock does this. The chain goes on from what was last known, so that
@@ -196,17 +197,44 @@ fn open(path: &Path) -> io::Result<Arc<File>> {
     if let Some(found) = find(path)? {
         regular(found.file_type())?;
     }
-    // A FIFO that is put there meanwhile must not be waited for.
-    let file = files::options().read(true).append(true).create(true).mode(0o600).open(path)?;
+    // A FIFO that is put there meanwhile must not be waited for, nor a link be followed: what it leads to may be anything.
+    let file = files::options_unfollowed().read(true).append(true).create(true).mode(0o600).open(path)?;
     regular(file.metadata()?.file_type())?;
     Ok(Arc::new(file))
+}
+
+/// Looks, without changing anything, whether the file at a path could be gone on with as far as what it holds is concerned.
+///
+/// # Errors
+/// Those of reading it, and `InvalidData` where it ends in a piece of a line that is no trail's.
+pub fn inspect(path: &Path) -> io::Result<()> {
+    if find(path)?.is_none() {
+        return Ok(());
+    }
+    let file = files::options_unfollowed().read(true).open(path)?;
+    let length = file.metadata()?.len();
+    let end = tail::read(&file, length)?;
+    if end.at < length { may_be_cut(&file, &end) } else { Ok(()) }
+}
+
+/// Refuses to cut what is no trail.
+fn may_be_cut(file: &File, end: &TrailEnd) -> io::Result<()> {
+    if end.is_a_trails(file)? {
+        return Ok(());
+    }
+    let why = "it ends in a piece of a line that is no audit record's, and is not cut: move it away, or name another file in log.audit";
+    Err(io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
 /// Refuses what is no regular file.
 fn regular(found: FileType) -> io::Result<()> {
     let Some(what) = files::what_else(found) else { return Ok(()) };
     let kind = if found.is_dir() { io::ErrorKind::IsADirectory } else { io::ErrorKind::InvalidInput };
-    let mend = "an audit trail must be a regular file; name one in log.audit, or one that can be created";
+    let mend = if found.is_symlink() {
+        "an audit trail must be a file itself; name the one that the link leads to in log.audit"
+    } else {
+        "an audit trail must be a regular file; name one in log.audit, or one that can be created"
+    };
     Err(io::Error::new(kind, format!("it is {what}: {mend}")))
 }
 
@@ -215,8 +243,9 @@ fn told(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
+/// What is at the path itself, a symbolic link included.
 fn find(path: &Path) -> io::Result<Option<Metadata>> {
-    match fs::metadata(path) {
+    match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

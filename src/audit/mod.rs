@@ -26,9 +26,10 @@ mod writer;
 use std::{net::IpAddr, time::SystemTime};
 
 pub use chain::Digest;
+pub use file::inspect;
 pub use queue::Unwritable;
 pub use trail::{Recording, Trail};
-pub use verify::{BrokenTrail, TrailFault, Verified, run_verify, verify};
+pub use verify::{BrokenTrail, TrailFault, Verified, verify};
 
 use crate::{
     outcome::{RequestId, UnlockResult},
@@ -70,7 +71,7 @@ impl Conclusion {
     /// The outcome of a call that was not forwarded although its intent was written.
     fn never_forwarded(request_id: RequestId) -> Self {
         let reason = Some(Reason::AuditUnavailable);
-        Self { time: SystemTime::now(), request_id, seen: Seen::Nothing, reason }
+        Self { time: SystemTime::now(), request_id, seen: Seen::NotSent, reason }
     }
 }
 
@@ -86,6 +87,8 @@ pub enum Seen {
     },
     /// No answer, whether n4n gave one or not.
     Nothing,
+    /// No answer, because certainly no byte of the call was sent.
+    NotSent,
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{
     io,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
         mpsc,
     },
     time::{Duration, Instant},
@@ -97,8 +97,6 @@ pub(super) struct Queue {
     changed: Condvar,
     /// Whether the last record could not be written.
     is_failing: AtomicBool,
-    /// How many torn records were put aside.
-    torn: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -191,14 +189,6 @@ impl Queue {
     /// Takes note of whether records can be written, and tells whether that has changed.
     pub(super) fn set_failing(&self, is_failing: bool) -> bool {
         self.is_failing.swap(is_failing, Ordering::Relaxed) != is_failing
-    }
-
-    pub(super) fn torn(&self) -> u64 {
-        self.torn.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set_torn(&self, torn: u64) {
-        self.torn.store(torn, Ordering::Relaxed);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -10,6 +10,8 @@ use std::{
 
 use jiff::Timestamp;
 
+use super::record::{self, Link, MAX_LINE};
+
 /// What marks the file of a torn record, between the trail's name and the time.
 const TORN: &str = ".torn-";
 
@@ -21,17 +23,50 @@ const CHUNK: usize = 4096;
 pub(super) struct TrailEnd {
     /// The first byte behind the last whole record.
     pub(super) at: u64,
-    /// That record's line, without its line break.
+    /// That record's line, without its line break; none where it is longer than any record, which takes no memory then.
     pub(super) line: Option<Vec<u8>>,
+}
+
+impl TrailEnd {
+    /// Whether what stands behind it can be the rest of a record: what is no trail must not be cut.
+    ///
+    /// The last whole line is a record then or, where somebody spoilt that, the first; where there is none, what there is
+    /// can be the beginning of one.
+    pub(super) fn is_a_trails(&self, file: &File) -> io::Result<bool> {
+        let is_record = |line: &[u8]| Link::read(line).is_some();
+        Ok(match &self.line {
+            Some(line) => is_record(line) || is_record(&first_line(file)?),
+            None => record::is_torn(&first_line(file)?),
+        })
+    }
+}
+
+/// The first line of a file, without its line break; what there is of it, where that is missing or too far away.
+pub(super) fn first_line(file: &File) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    let mut chunk = [0; CHUNK];
+    while line.len() as u64 <= MAX_LINE {
+        let count = file.read_at(&mut chunk, line.len() as u64)?;
+        let part = &chunk[..count];
+        let end = memchr::memchr(b'\n', part);
+        line.extend_from_slice(&part[..end.unwrap_or(count)]);
+        if end.is_some() || count == 0 {
+            break;
+        }
+    }
+    Ok(line)
 }
 
 /// Reads the end of a file of `length` bytes.
 pub(super) fn read(file: &File, length: u64) -> io::Result<TrailEnd> {
     let Some(line_break) = last_break(file, length)? else { return Ok(TrailEnd { at: 0, line: None }) };
     let start = last_break(file, line_break)?.map_or(0, |before| before + 1);
-    let mut line = vec![0; usize::try_from(line_break - start).map_err(io::Error::other)?];
-    file.read_exact_at(&mut line, start)?;
-    Ok(TrailEnd { at: line_break + 1, line: Some(line) })
+    let length = Some(line_break - start).filter(|length| *length <= MAX_LINE);
+    let line = length.and_then(|length| usize::try_from(length).ok()).map(|length| {
+        let mut line = vec![0; length];
+        file.read_exact_at(&mut line, start).map(|()| line)
+    });
+    Ok(TrailEnd { at: line_break + 1, line: line.transpose()? })
 }
 
 /// The last line break before `end`.

@@ -48,7 +48,6 @@ impl Trail {
     pub fn open(path: &Path, errors: IntCounter) -> io::Result<Self> {
         let queue = Arc::new(Queue::default());
         let file = TrailFile::open(path)?;
-        queue.set_torn(file.torn());
         let writer = TrailWriter::new(file, queue.clone(), errors.clone());
         threads::spawn("audit-trail", move || writer.run())?;
         Ok(Self { queue, errors })
@@ -119,11 +118,6 @@ impl Trail {
         let (reply, reopened) = oneshot::channel();
         self.queue.push(Order::Reopen(reply));
         answered(reopened).await
-    }
-
-    /// How many torn records were found and put aside since it was opened.
-    pub fn torn(&self) -> u64 {
-        self.queue.torn()
     }
 
     /// Writes what waits, and forces all that was recorded to the disk where that is asked for, within two seconds.

@@ -2,10 +2,10 @@
 
 use std::{
     collections::HashSet,
+    fmt,
     fs::File,
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::ExitCode,
     sync::Arc,
 };
 
@@ -14,11 +14,8 @@ use thiserror::Error;
 use super::{
     Digest,
     lock::{FileLock, LockWait},
-    record::{INTENT, Link, OUTCOME},
+    record::{INTENT, Link, MAX_LINE, OUTCOME, VERSION},
 };
-
-/// More than any record has: the largest body, each of its bytes escaped.
-const MAX_LINE: u64 = 1024 * 1024;
 
 /// A trail that is whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +30,27 @@ pub struct Verified {
     pub orphaned_intents: u64,
 }
 
+impl fmt::Display for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "records: {}", self.records)?;
+        if let Some(hash) = self.last_hash {
+            writeln!(f, "last: {hash}")?;
+        }
+        if let Some(hash) = self.continues {
+            writeln!(f, "continues: {hash}, the last of an earlier file that was not given")?;
+        }
+        writeln!(f, "intents without outcome: {}", self.orphaned_intents)
+    }
+}
+
 /// The first place where a trail is not whole.
 #[derive(Debug, Error)]
-#[error("{}:{line}: {what}", file.display())]
+#[error("{}{}: {what}", file.display(), line.map(|line| format!(":{line}")).unwrap_or_default())]
 pub struct BrokenTrail {
     /// In which file.
     pub file: PathBuf,
-    /// In which of its lines, counted from 1.
-    pub line: u64,
+    /// In which of its lines, counted from 1; none where not one could be read.
+    pub line: Option<u64>,
     /// What is wrong there.
     pub what: TrailFault,
 }
@@ -63,6 +73,11 @@ pub enum TrailFault {
         /// How far it could be read.
         column: usize,
     },
+    /// It was written by a later release, and may mean something else.
+    #[error(
+        "a record of version {0}, and this release knows none after {VERSION}: verify it with a later release"
+    )]
+    LaterVersion(u64),
     /// It does not say which record it follows.
     #[error("a record without `prev`, the hash of the one before it")]
     Unlinked,
@@ -85,8 +100,11 @@ pub enum TrailFault {
 pub fn verify(files: &[PathBuf]) -> Result<Verified, BrokenTrail> {
     let mut chain = Chain::default();
     for file in files {
-        let mut line = 1;
-        chain.read(file, &mut line).map_err(|what| BrokenTrail { file: file.clone(), line, what })?;
+        let mut read = 0;
+        chain.read(file, &mut read).map_err(|what| {
+            let is_unread = read == 0 && matches!(what, TrailFault::Unreadable(_));
+            BrokenTrail { file: file.clone(), line: (!is_unread).then_some(read + 1), what }
+        })?;
     }
     Ok(Verified {
         records: chain.records,
@@ -106,7 +124,8 @@ struct Chain {
 }
 
 impl Chain {
-    fn read(&mut self, path: &Path, line_number: &mut u64) -> Result<(), TrailFault> {
+    /// Reads a file, and counts its lines in `read`.
+    fn read(&mut self, path: &Path, read: &mut u64) -> Result<(), TrailFault> {
         let mut reader = BufReader::new(between_records(path)?);
         let mut line = Vec::new();
         while reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
@@ -118,14 +137,16 @@ impl Chain {
                 return Err(TrailFault::Incomplete);
             }
             line.clear();
-            *line_number += 1;
+            *read += 1;
         }
         Ok(())
     }
 
     fn add(&mut self, line: &[u8]) -> Result<(), TrailFault> {
-        let link: Link = serde_json::from_slice(line)
-            .map_err(|error| TrailFault::NotARecord { column: error.column() })?;
+        let link = Link::parse(line).map_err(|column| TrailFault::NotARecord { column })?;
+        if let Some(version) = link.later_version() {
+            return Err(TrailFault::LaterVersion(version));
+        }
         let said = link.prev().ok_or(TrailFault::Unlinked)?;
         match self.last {
             Some(found) if found != said => return Err(TrailFault::Unchained { found, said }),
@@ -153,25 +174,4 @@ fn between_records(path: &Path) -> io::Result<impl Read> {
     // Of a pipe there is no length to know.
     let length = if metadata.is_file() { metadata.len() } else { u64::MAX };
     Ok(file.take(length))
-}
-
-/// `audit verify`: prints what [`verify`] finds.
-pub fn run_verify(files: &[PathBuf]) -> ExitCode {
-    let printed = match verify(files) {
-        Ok(verified) => print(&verified, &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
-        Err(broken) => writeln!(io::stderr().lock(), "{broken}").map(|()| ExitCode::FAILURE),
-    };
-    // Who closes our output early has not read that the trail is whole.
-    printed.unwrap_or(ExitCode::FAILURE)
-}
-
-fn print(verified: &Verified, output: &mut impl Write) -> io::Result<()> {
-    writeln!(output, "records: {}", verified.records)?;
-    if let Some(hash) = verified.last_hash {
-        writeln!(output, "last: {hash}")?;
-    }
-    if let Some(hash) = verified.continues {
-        writeln!(output, "continues: {hash}, the last of an earlier file that was not given")?;
-    }
-    writeln!(output, "intents without outcome: {}", verified.orphaned_intents)
 }

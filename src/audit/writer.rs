@@ -44,7 +44,6 @@ impl TrailWriter {
                         self.append(mem::take(&mut group));
                         // Who asked may have given up.
                         let _ = reply.send(self.file.reopen());
-                        self.queue.set_torn(self.file.torn());
                     }
                     Order::Flush { to_disk, reply } => {
                         self.append(mem::take(&mut group));
@@ -69,7 +68,6 @@ impl TrailWriter {
         let lock_wait = if self.queue.is_failing() { LockWait::Short } else { LockWait::Full };
         let texts = self.owed.iter().chain(&group).map(|entry| entry.text.as_slice());
         let written = self.file.append(texts, lock_wait).map_err(Unwritable::from);
-        self.queue.set_torn(self.file.torn());
         // Before anybody is told, so that whoever comes next knows.
         self.note(&written);
         if written.is_ok() {

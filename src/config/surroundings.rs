@@ -123,6 +123,10 @@ fn access_log(path: &Path) -> Result<(), Obstacle> {
 fn trail(path: &Path) -> Result<(), Obstacle> {
     // Beginning one, the files beside it are looked through for the record it follows.
     let to_begin = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+        // Never followed: it may lead to what somebody else wants written, or cut.
+        return Err(Obstacle::new("is a symbolic link", "name the file that it leads to"));
+    }
     let Some(found) = find(path)? else { return may_begin(path, to_begin) };
     if let Some(what) = files::what_else(found.file_type()) {
         return Err(Obstacle::new(

@@ -46,14 +46,14 @@ pub async fn admit(
     let live = Arc::clone(&request.live);
     let mut under_way = UnderWay { request, client, users: &live.users, named: None };
     let judgement = live.settings.policy.judge(&mut under_way).await?;
-    request.enter().or_else(|reason| request.tolerate(reason))?;
-    let lookup = judgement.call.as_ref().map(|call| &call.lookup);
+    request.enter()?;
+    let lookup = judgement.lookup();
     let is_recorded = judgement.asks(Reason::AuditUnavailable);
     let is_tried = is_recorded && request.doubts_trail();
     if is_tried {
         // While it cannot be written no quota is to be spent. Nothing but an intent shows whether it can: on a full disk
         // there may be room for nothing, or for less than that.
-        request.intend(lookup).await.or_else(|reason| request.tolerate(reason))?;
+        request.intend(lookup).await?;
     }
     let peers = live.peers.select();
     if peers.is_empty() {
@@ -64,9 +64,9 @@ pub async fn admit(
     }
     if is_recorded && !is_tried {
         // After the quota, so that a flood of calls over it leaves nothing in the trail.
-        request.intend(lookup).await.or_else(|reason| request.tolerate(reason))?;
+        request.intend(lookup).await?;
     }
-    let Judgement { route, call } = judgement;
+    let Judgement { route, call, .. } = judgement;
     let bytes = match (route, call.filter(|_| request.observed.is_none())) {
         (Route::Other, _) => return Ok(Admitted::Other(peers)),
         (Route::Unlock, Some(call)) => canonical::call(request, &call),
@@ -101,7 +101,8 @@ impl<C: Client> Judged for UnderWay<'_, C> {
         match found {
             Found::Client(client) => request.client = client,
             Found::Route(route) => request.is_observed = request.live.settings.policy.observes(route),
-            Found::Credentials(credentials) => request.credentials = Some(credentials.clone()),
+            Found::Credentials(credentials) => request.username = Some(credentials.username.clone()),
+            Found::Username(username) => request.username = Some(username),
             Found::User => request.user = self.named.cloned(),
             Found::Lookup(lookup) => request.lookup = Some(lookup.key),
             Found::Observed(broken) => request.observed = Some(broken),

@@ -57,6 +57,7 @@ pub async fn send(
         due,
         body_within: settings.response_timeout,
     };
+    request.begin_sending();
     let answered = connection.exchange(outgoing, alarm).await;
     drop(peer);
     match answered {

@@ -212,7 +212,8 @@ impl Judged for Offline<'_> {
                 self.findings.judged.retain(|rule| *rule <= broken);
                 self.findings.observed = Some(broken);
             }
-            Found::Route(_) | Found::Credentials(_) | Found::User | Found::Lookup(_) => {}
+            Found::Route(_) | Found::Credentials(_) | Found::Username(_) | Found::User | Found::Lookup(_) => {
+            }
         }
     }
 

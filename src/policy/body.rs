@@ -5,6 +5,7 @@ use std::{borrow::Cow, fmt};
 use bytes::Bytes;
 use regex::bytes::Regex;
 
+use super::Head;
 use crate::{operation::UNLOCK, php, reason::Reason};
 
 /// What a customer is looked up by, in the order of [`Operation::keys`](crate::operation::Operation::keys).
@@ -87,12 +88,38 @@ impl Lookup {
         }
     }
 
+    /// The one lookup that n4n reads from a call that breaks a rule and is passed on as it came, where that is beyond doubt.
+    ///
+    /// It is what PHP reads. There is doubt where it reads several, as the last of them or as an array, where it stops
+    /// early, where the query has lookups, and where the body may be meant in another format: one that is not declared as a
+    /// form, and not coded, must be nothing but the pair.
+    pub(super) fn beyond_doubt(head: &Head<'_>, body: &[u8]) -> Option<Self> {
+        let pieces = php::pieces(body).count();
+        let is_form = pieces == 1 || head.declares_a_form();
+        if !is_form || pieces > php::MAX_INPUT_VARS || memchr::memchr(0, body).is_some() {
+            return None;
+        }
+        let query = head.target.split_once('?').map_or("", |(_, query)| query);
+        if variables(query.as_bytes()).next().is_some() {
+            return None;
+        }
+        let mut read = variables(body);
+        let (key, variable) = read.next().filter(|(_, variable)| !variable.is_array)?;
+        let value = String::from_utf8(variable.value.into_owned()).ok().filter(|_| read.next().is_none())?;
+        Some(Self { key, value })
+    }
+
     /// The pair as the one body n4n may read.
     pub fn canonical_body(&self) -> Bytes {
         serde_urlencoded::to_string([(self.key.name(), &self.value)])
             .expect("a pair of strings always serialises")
             .into()
     }
+}
+
+/// The lookups that PHP reads from a text.
+fn variables(text: &[u8]) -> impl Iterator<Item = (LookupKey, php::Variable<'_>)> {
+    php::parse_str(text).filter_map(|variable| LookupKey::named(&variable.name).map(|key| (key, variable)))
 }
 
 /// Whether PHP folds the name onto a lookup key that it is not.

@@ -46,8 +46,8 @@ impl Credentials {
     pub fn of(fields: Fields<'_>, legacy: bool) -> Result<Self, Reason> {
         let (mut key, mut username) = (FieldMatches::default(), FieldMatches::default());
         for (name, value) in fields.iter() {
-            key.note(name, value, "api-key", legacy.then_some("api_key"));
-            username.note(name, value, "api-username", legacy.then_some("api_username"));
+            key.note_key(name, value, legacy);
+            username.note_username(name, value, legacy);
         }
         let (Some(first_key), Some(first_username)) = (key.value, username.value) else {
             return Err(Reason::CredentialMissing);
@@ -55,11 +55,11 @@ impl Credentials {
         if key.occurrences > 1 || username.occurrences > 1 {
             return Err(Reason::CredentialAmbiguous);
         }
-        let username = str::from_utf8(first_username).ok().filter(|_| is_well_formed(first_username));
+        let username = ApiUsername::read(first_username);
         let Some(username) = username.filter(|_| is_well_formed(first_key)) else {
             return Err(Reason::CredentialMalformed);
         };
-        Ok(Self { username: ApiUsername(username.into()), key: ApiKey(Zeroizing::new(first_key.into())) })
+        Ok(Self { username, key: ApiKey(Zeroizing::new(first_key.into())) })
     }
 }
 
@@ -73,6 +73,14 @@ struct FieldMatches<'a> {
 }
 
 impl<'a> FieldMatches<'a> {
+    fn note_key(&mut self, field: &[u8], value: &'a [u8], legacy: bool) {
+        self.note(field, value, "api-key", legacy.then_some("api_key"));
+    }
+
+    fn note_username(&mut self, field: &[u8], value: &'a [u8], legacy: bool) {
+        self.note(field, value, "api-username", legacy.then_some("api_username"));
+    }
+
     fn note(&mut self, field: &[u8], value: &'a [u8], name: &str, legacy_name: Option<&str>) {
         if !fold_alike(field, name) {
             return;
@@ -91,6 +99,20 @@ pub fn is_well_formed(value: &[u8]) -> bool {
 }
 
 impl ApiUsername {
+    /// The user that a request's fields name, where they name one, once, in a form that it may have; what there is of a
+    /// key does not matter.
+    pub(super) fn of(fields: Fields<'_>, legacy: bool) -> Option<Self> {
+        let mut username = FieldMatches::default();
+        for (name, value) in fields.iter() {
+            username.note_username(name, value, legacy);
+        }
+        username.value.filter(|_| username.occurrences == 1).and_then(Self::read)
+    }
+
+    fn read(value: &[u8]) -> Option<Self> {
+        str::from_utf8(value).ok().filter(|_| is_well_formed(value)).map(|name| Self(name.into()))
+    }
+
     /// The name as text; it is visible ASCII.
     pub fn as_str(&self) -> &str {
         &self.0

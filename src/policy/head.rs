@@ -122,6 +122,15 @@ impl Head<'_> {
         require(declared && !self.fields.has("content-encoding"), Reason::MediaTypeUnsupported)
     }
 
+    /// Whether the body is declared as a form in whichever character set, and as it is.
+    pub(super) fn declares_a_form(&self) -> bool {
+        let mut types = self.fields.all("content-type");
+        let media_type = types.next().filter(|_| types.next().is_none()).unwrap_or_default();
+        let media_type = media_type.split(|&byte| byte == b';').next().unwrap_or_default();
+        media_type.trim_ascii().eq_ignore_ascii_case(UNLOCK.media_type.as_bytes())
+            && !self.fields.has("content-encoding")
+    }
+
     /// Judges the declared length; a chunked body declares none and is measured as it arrives.
     pub(super) fn with_length_up_to(&self, max_body: usize) -> Result<(), Reason> {
         let within = match self.fields.first("content-length") {

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use super::{Call, Credentials, Head, Lookup, Mode, Policy, Route, UserRules, access, credential, head};
+use super::{
+    ApiUsername, Call, Credentials, Head, Lookup, Mode, Policy, Route, UserRules, access, credential, head,
+};
 use crate::reason::Reason;
 
 /// The rules on who may connect.
@@ -65,6 +67,8 @@ pub enum Found<'a> {
     Route(Route),
     /// Its credentials, well-formed.
     Credentials(&'a Credentials),
+    /// Its api-username, beyond doubt although the credentials are not.
+    Username(ApiUsername),
     /// That whoever calls is the user that the credentials name.
     User,
     /// By what a customer is looked up.
@@ -80,9 +84,16 @@ pub struct Judgement {
     pub route: Route,
     /// The call to forward in canonical form; none for another path, and for what observe mode lets pass as it came.
     pub call: Option<Call>,
+    /// What is asked for by a call that observe mode lets pass as it came, where that is beyond doubt.
+    as_it_came: Option<Lookup>,
 }
 
 impl Judgement {
+    /// By what a customer is looked up, where that is beyond doubt.
+    pub fn lookup(&self) -> Option<&Lookup> {
+        self.call.as_ref().map(|call| &call.lookup).or(self.as_it_came.as_ref())
+    }
+
     /// Whether a rule that comes [afterwards](AFTERWARDS) applies to the request.
     pub fn asks(&self, rule: Reason) -> bool {
         match (self.route, &self.call) {
@@ -115,22 +126,49 @@ impl Policy {
             request.head().uri()?;
         }
         if route == Route::Other {
-            return Ok(Judgement { route, call: None });
+            return Ok(Judgement { route, call: None, as_it_came: None });
         }
         let call = match self.judge_call(request, client).await {
             Ok(call) => Some(call),
             Err(broken) if is_observed && broken.is_observable() => {
                 request.note(Found::Observed(broken));
+                if broken < access::RULES[0] {
+                    self.find_caller(request, client);
+                }
                 None
             }
             Err(broken) => return Err(broken),
         };
+        let mut as_it_came = None;
         if is_observed {
             // The broken rule may have come before the body was read; a body that is too large or late refuses it all the same.
             request.judges(ARRIVAL);
-            request.body().await?;
+            let body = request.body().await?;
+            as_it_came = if call.is_none() { Lookup::beyond_doubt(&request.head(), &body) } else { None };
+            if let Some(lookup) = &as_it_came {
+                request.note(Found::Lookup(lookup));
+            }
         }
-        Ok(Judgement { route, call })
+        Ok(Judgement { route, call, as_it_came })
+    }
+
+    /// Finds out who calls, for the records of a call that passes although it broke a rule before that was judged.
+    fn find_caller(&self, request: &mut impl Judged, client: IpAddr) {
+        let fields = request.head().fields;
+        match Credentials::of(fields, self.legacy_credentials) {
+            Ok(credentials) => {
+                request.note(Found::Credentials(&credentials));
+                let listed = request.find_user(credentials.username.as_str());
+                if self.judge_user(&credentials, listed, client).is_ok() {
+                    request.note(Found::User);
+                }
+            }
+            Err(_) => {
+                if let Some(username) = ApiUsername::of(fields, self.legacy_credentials) {
+                    request.note(Found::Username(username));
+                }
+            }
+        }
     }
 
     /// Whether observe mode applies to requests on this route.

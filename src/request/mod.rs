@@ -16,7 +16,7 @@ use crate::{
     downstream::Client,
     gateway::{Gateway, Live},
     outcome::{Beginning, Outcome, Record, RequestId, UnlockResult},
-    policy::{Call, Credentials, Lookup, LookupKey},
+    policy::{ApiUsername, Call, Lookup, LookupKey},
     quota::{Balance, Exhausted},
     quota_store::{SharedAccounts, StoreConnection},
     reason::Reason,
@@ -54,8 +54,8 @@ pub struct Request {
     pub client: IpAddr,
     /// `http` or `https`.
     pub scheme: &'static str,
-    /// The credentials, once they were read.
-    pub credentials: Option<Credentials>,
+    /// The api-username, once it was read; who calls need not be that user.
+    pub username: Option<ApiUsername>,
     /// The listed user who calls, once the right key was shown, if one is configured; none: everyone else.
     pub user: Option<Arc<ListedUser>>,
     /// By what the customer is looked up, once that was read.
@@ -72,6 +72,8 @@ pub struct Request {
     in_flight: Option<InFlight>,
     /// Whether the audit trail has its intent and lacks its outcome.
     is_intended: bool,
+    /// Whether some of it may have been sent to n4n.
+    is_sent: bool,
 }
 
 /// What became of a request upstream, for its record.
@@ -105,7 +107,7 @@ impl Request {
             gateway,
             client: arrival.client.ip().to_canonical(),
             scheme: arrival.scheme,
-            credentials: None,
+            username: None,
             user: None,
             lookup: None,
             rate_limit: None,
@@ -115,6 +117,7 @@ impl Request {
             body: None,
             in_flight: None,
             is_intended: false,
+            is_sent: false,
         }
     }
 
@@ -206,6 +209,11 @@ impl Request {
         }
     }
 
+    /// The user as log and trail tell it: here alone it is decided what they are told.
+    fn told_user(&self) -> Option<&str> {
+        self.username.as_ref().map(ApiUsername::as_str)
+    }
+
     /// Records in the audit trail what is about to be forwarded.
     ///
     /// # Errors
@@ -218,7 +226,7 @@ impl Request {
             time: SystemTime::now(),
             request_id: self.id,
             client: Some(self.client),
-            user: self.credentials.as_ref().map(|credentials| credentials.username.as_str()),
+            user: self.told_user(),
             lookup: lookup.map(|lookup| lookup.key),
             value: lookup.map(|lookup| lookup.value.as_str()),
         };
@@ -232,17 +240,36 @@ impl Request {
         self.live.trail.as_ref().is_some_and(|trail| trail.is_doubtful())
     }
 
-    /// Records in the audit trail how a call with an intent ended, once, and waits until it is written.
-    pub async fn conclude(&mut self, seen: Seen, reason: Option<Reason>) {
-        if let Some((trail, outcome)) = self.conclusion(seen, reason) {
+    /// Takes note that from now on some of it may have been sent to n4n.
+    pub fn begin_sending(&mut self) {
+        self.is_sent = true;
+    }
+
+    /// Records in the audit trail that a call with an intent was answered by n4n, and waits until that is written.
+    pub async fn conclude(&mut self, status: u16, result: UnlockResult) {
+        self.record_end(Some(Seen::Answer { status, result }), None).await;
+    }
+
+    /// Records in the audit trail why a call with an intent has no answer of n4n, and waits until that is written.
+    pub async fn conclude_unanswered(&mut self, reason: Reason) {
+        self.record_end(None, Some(reason)).await;
+    }
+
+    async fn record_end(&mut self, answer: Option<Seen>, reason: Option<Reason>) {
+        if let Some((trail, outcome)) = self.conclusion(answer, reason) {
             // Counted and told by the trail, which tries again; the answer goes out all the same.
             let _ = trail.outcome(&outcome).await;
         }
     }
 
-    fn conclusion(&mut self, seen: Seen, reason: Option<Reason>) -> Option<(Arc<Trail>, audit::Conclusion)> {
+    fn conclusion(
+        &mut self,
+        answer: Option<Seen>,
+        reason: Option<Reason>,
+    ) -> Option<(Arc<Trail>, audit::Conclusion)> {
         let trail = self.live.trail.clone().filter(|_| self.is_intended)?;
         self.is_intended = false;
+        let seen = answer.unwrap_or(if self.is_sent { Seen::Nothing } else { Seen::NotSent });
         Some((trail, audit::Conclusion { time: SystemTime::now(), request_id: self.id, seen, reason }))
     }
 
@@ -254,7 +281,7 @@ impl Request {
                 time: self.beginning.time,
                 request_id: self.id,
                 client: Some(self.client),
-                user: self.credentials.as_ref().map(|credentials| credentials.username.as_str()),
+                user: self.told_user(),
                 listed: self.user.as_ref().map(|user| &user.counters),
                 method: Some(self.head.method()),
                 path: Some(self.head.path()),
@@ -271,10 +298,10 @@ impl Request {
     }
 }
 
-/// However a request ends, a forwarded one leaves its outcome in the audit trail.
+/// However a request ends, one with an intent leaves its outcome in the audit trail.
 impl Drop for Request {
     fn drop(&mut self) {
-        if let Some((trail, outcome)) = self.conclusion(Seen::Nothing, None) {
+        if let Some((trail, outcome)) = self.conclusion(None, None) {
             trail.outcome_later(&outcome);
         }
     }

@@ -14,7 +14,6 @@ use std::{
 use tokio::time::interval;
 
 use crate::{
-    audit,
     downstream::{Client, Progress, transport::Transport},
     exchange::{
         admit::{Admitted, OutgoingCall, admit},
@@ -105,7 +104,7 @@ impl Service {
                 let status = answer.head.status;
                 let result = crate::exchange::result::of(&answer);
                 request.upstream.unlock = Some(result);
-                request.conclude(audit::Seen::Answer { status, result }, None).await;
+                request.conclude(status, result).await;
                 let persists = request.head.persists && client.is_read() && !self.gateway.is_ending();
                 let is_sent = relay(&request, &answer, &mut client, persists).await.is_ok();
                 request.record(Outcome::Forwarded { status }, Some(status).filter(|_| is_sent));
@@ -145,7 +144,7 @@ impl Service {
 
     /// Answers a request that was admitted and then failed.
     async fn fail<C: Client>(&self, mut request: Request, client: C, reason: Reason) -> Next<C> {
-        request.conclude(audit::Seen::Nothing, Some(reason)).await;
+        request.conclude_unanswered(reason).await;
         let persists = request.head.persists && client.is_read() && !self.gateway.is_ending();
         self.answer(request, client, reason, persists).await
     }
@@ -153,7 +152,7 @@ impl Service {
     /// Answers a request that was refused.
     async fn refuse<C: Client>(&self, mut request: Request, client: C, reason: Reason) -> Next<C> {
         // There is an intent where the trail had to be tried first.
-        request.conclude(audit::Seen::Nothing, Some(reason)).await;
+        request.conclude_unanswered(reason).await;
         let is_body_at_fault = matches!(reason, Reason::BodyTimeout | Reason::BodyMalformed);
         let is_unsafe = reason == Reason::BodyTooLarge
             || !client.is_read()

@@ -38,6 +38,10 @@ fn a_forwarded_call_leaves_its_intent_and_its_outcome_and_a_refused_one_nothing(
     let records = records(&file);
     assert_eq!(records.len(), 2, "{records:?}");
     let (intent, outcome) = (&records[0], &records[1]);
+    // So that readers know what they read before anything else.
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.lines().all(|line| line.starts_with(r#"{"v":2,"time":"#)), "{text}");
+    assert!(records.iter().all(|record| record["time"].as_str().unwrap().len() == 30), "{text}");
     for (member, want) in [
         ("event", "intent"),
         ("client", "127.0.0.1"),
@@ -63,7 +67,46 @@ fn a_call_whose_answer_was_not_seen_ends_as_unknown() {
     assert_eq!(gateway.call(&Call::unlock()).code(), "upstream_broken");
     let records = records(&file);
     assert_eq!(records.len(), 2);
-    assert!(records[1].to_string().contains("unknown") && records[1].to_string().contains("upstream_broken"));
+    assert_eq!((&records[1]["result"], &records[1]["code"]), (&"unknown".into(), &"upstream_broken".into()));
+}
+
+#[test]
+fn a_call_that_was_certainly_not_sent_ends_as_not_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.jsonl");
+    // Nobody listens on a port that was free a moment ago.
+    let closed = Upstream::start().address();
+    let gateway = Gateway::before(closed)
+        .set("log", &format!("audit = {:?}\naccess = \"off\"", file.to_str().unwrap()))
+        .start();
+    assert_eq!(gateway.call(&Call::unlock()).code(), "upstream_unreachable");
+    let records = records(&file);
+    assert_eq!(records.len(), 2);
+    let outcome = &records[1];
+    assert_eq!((&outcome["result"], &outcome["code"]), (&"not_sent".into(), &"upstream_unreachable".into()));
+    assert!(outcome.get("status").is_none());
+}
+
+#[test]
+fn verifying_names_a_line_only_where_one_was_read_and_a_version_that_it_does_not_know() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, told) = verify(folder.path());
+    assert_eq!(
+        (code, told),
+        (Some(1), format!("{}: cannot be read: Is a directory (os error 21)\n", folder.path().display()))
+    );
+    let file = folder.path().join("audit.jsonl");
+    let zeros = "0".repeat(64);
+    std::fs::write(&file, format!("{{\"v\":3,\"event\":\"intent\",\"prev\":\"{zeros}\"}}\n")).unwrap();
+    let (code, told) = verify(&file);
+    assert_eq!(code, Some(1));
+    assert!(told.starts_with(&format!("{}:1: a record of version 3", file.display())), "{told}");
+    assert!(told.contains("later release"), "{told}");
+    // Of a release before records had a version, with a member that is not known here.
+    std::fs::write(&file, format!("{{\"event\":\"intent\",\"other\":[],\"prev\":\"{zeros}\"}}\n")).unwrap();
+    let (code, told) = verify(&file);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.starts_with("records: 1\nlast: "), "{told}");
 }
 
 #[test]
@@ -157,5 +200,23 @@ fn tampering_is_found() {
         let (code, told) = verify(&copy);
         assert_eq!(code, Some(1), "{what}: {told}");
         assert!(told.contains("copy.jsonl:"), "{what}: {told}");
+    }
+}
+
+#[test]
+fn another_file_named_as_the_trail_is_told_and_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, other) = (folder.path().join("gateway.toml"), folder.path().join("other"));
+    let text = "listen.http = [\"127.0.0.1:0\"]\nlisten.admin = \"127.0.0.1:0\"\n\
+                upstream.peers = [\"127.0.0.1:1\"]\nlog.audit = \"other\"\n";
+    std::fs::write(&config, text).unwrap();
+    let content = "somebody's\nfile";
+    std::fs::write(&other, content).unwrap();
+    for (command, code) in [("check", 2), ("run", 1)] {
+        let output = binary().args([command, "--config"]).arg(&config).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{command}: {told}");
+        assert!(told.contains("no audit record's, and is not cut: move it away"), "{command}: {told}");
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), content);
     }
 }

@@ -1,6 +1,6 @@
 //! A trail that cannot be written, or only late.
 
-use std::{cell::Cell, env, io::ErrorKind, process::Command};
+use std::{cell::Cell, env, io::ErrorKind, os::unix::fs::symlink, process::Command};
 
 use super::*;
 
@@ -23,9 +23,35 @@ fn a_trail_that_cannot_be_written_says_so_each_time_until_it_can() {
 }
 
 #[test]
+fn a_trail_whose_folder_was_moved_away_is_not_written_until_it_is_back() {
+    let scratch = Scratch::new();
+    let (folder, moved) = (scratch.path("folder"), scratch.path("moved"));
+    fs::create_dir(&folder).unwrap();
+    let trail = Opened::at(&folder.join("audit.jsonl")).unwrap();
+    record_a_call(&trail);
+    fs::rename(&folder, &moved).unwrap();
+    for _ in 0..2 {
+        assert_eq!(trail.intent(&an_intent()).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+    assert_eq!(trail.reopen().unwrap_err().kind(), ErrorKind::NotFound);
+    fs::rename(&moved, &folder).unwrap();
+    record_a_call(&trail);
+    assert_eq!(whole(&[&folder.join("audit.jsonl")]), 4);
+}
+
+#[test]
 fn what_cannot_hold_a_trail_is_refused_at_the_start() {
     let scratch = Scratch::new();
+    fs::write(scratch.path("other"), "half a line").unwrap();
+    let link = |to: &str, name: &str| {
+        symlink(to, scratch.path(name)).unwrap();
+        scratch.path(name)
+    };
     for (case, path, want) in [
+        ("a link", link("other", "link"), ErrorKind::InvalidInput),
+        ("a link to nothing", link("none", "dangling"), ErrorKind::InvalidInput),
+        ("a link to a device", link("/dev/null", "null"), ErrorKind::InvalidInput),
+        ("a link to a folder", link(".", "dot"), ErrorKind::InvalidInput),
         ("a device", PathBuf::from("/dev/full"), ErrorKind::InvalidInput),
         ("a folder", scratch.folder.path().to_owned(), ErrorKind::IsADirectory),
         ("a folder that is not there", scratch.path("none/audit.jsonl"), ErrorKind::NotFound),
@@ -33,6 +59,32 @@ fn what_cannot_hold_a_trail_is_refused_at_the_start() {
         let error = Trail::open(&path, errors()).unwrap_err();
         assert_eq!(error.kind(), want, "{case}: {error}");
     }
+    assert_eq!(fs::read_to_string(scratch.path("other")).unwrap(), "half a line");
+    assert!(!scratch.path("none").exists());
+}
+
+#[test]
+fn a_link_in_the_trails_place_is_never_followed_and_a_folder_on_the_way_may_be_one() {
+    let scratch = Scratch::new();
+    symlink(".", scratch.path("by")).unwrap();
+    let trail = Opened::at(&scratch.path("by/audit.jsonl")).unwrap();
+    record_a_call(&trail);
+    let rotated = scratch.rotate("audit.jsonl.1");
+    let whole_line = fs::read_to_string(&rotated).unwrap() + "{\"v\":2,";
+    fs::write(scratch.path("other"), &whole_line).unwrap();
+    for target in ["other", "none", "/dev/null", "audit.jsonl.1"] {
+        symlink(target, &scratch.trail).unwrap();
+        assert_eq!(trail.intent(&an_intent()).unwrap_err().kind(), ErrorKind::InvalidInput, "{target}");
+        assert_eq!(trail.reopen().unwrap_err().kind(), ErrorKind::InvalidInput, "{target}");
+        fs::remove_file(&scratch.trail).unwrap();
+    }
+    assert_eq!(fs::read_to_string(scratch.path("other")).unwrap(), whole_line);
+    assert!(!scratch.path("none").exists());
+    // Nor is one among the files that were rotated away.
+    symlink("other", scratch.path("audit.jsonl.0")).unwrap();
+    record_a_call(&trail);
+    assert_eq!(fs::read_to_string(scratch.path("other")).unwrap(), whole_line);
+    assert_eq!(whole(&[&rotated, &scratch.trail]), 4);
 }
 
 #[test]
@@ -86,7 +138,7 @@ fn an_intent_whose_caller_has_gone_is_not_written_or_is_followed_by_an_outcome_t
     assert!(!written.contains(&waiting.request_id.to_string()), "nobody waited for it any more");
     let of_taken: Vec<_> =
         written.lines().filter(|line| line.contains(&taken.request_id.to_string())).collect();
-    assert!(of_taken.is_empty() || of_taken[1].contains(r#""result":"unknown","code":"audit_unavailable""#));
+    assert!(of_taken.is_empty() || of_taken[1].contains(r#""result":"not_sent","code":"audit_unavailable""#));
 }
 
 #[test]
@@ -113,7 +165,7 @@ fn a_writer_that_is_stuck_keeps_nobody_and_tells_of_what_it_wrote_too_late() {
     assert_eq!(whole(&[&scratch.path("audit.jsonl.9"), &scratch.trail]), 6);
     let [_, of_late, ..] = &lines(&scratch.trail)[..] else { panic!("the late intent and its outcome") };
     assert!(of_late.contains(&late.request_id.to_string()), "{of_late}");
-    assert!(of_late.contains(r#""result":"unknown","code":"audit_unavailable""#), "{of_late}");
+    assert!(of_late.contains(r#""result":"not_sent","code":"audit_unavailable""#), "{of_late}");
 }
 
 /// Set in the process whose files may not grow beyond it, in bytes.
@@ -153,5 +205,5 @@ fn a_write_that_fails_half_way_leaves_no_trace() {
     trail.reopen().unwrap();
     trail.intent(&intent).unwrap();
     assert_eq!(whole(&[&rotated, &scratch.trail]), records + 1);
-    assert_eq!(trail.torn(), 0);
+    assert!(scratch.torn().is_empty());
 }

@@ -43,10 +43,6 @@ impl Opened {
     fn reopen(&self) -> io::Result<()> {
         self.runtime.block_on(self.trail.reopen())
     }
-
-    fn torn(&self) -> u64 {
-        self.trail.torn()
-    }
 }
 
 fn errors() -> IntCounter {

@@ -1,6 +1,6 @@
 //! What a record says, and who may read it.
 
-use std::os::unix::fs::PermissionsExt;
+use std::{os::unix::fs::PermissionsExt, time::UNIX_EPOCH};
 
 use super::*;
 
@@ -33,10 +33,16 @@ fn records_say_what_is_known_and_nothing_else() {
     let unlocked = Conclusion { time: some_time(), ..its_outcome(&full) };
     let refused = Seen::Answer { status: 404, result: UnlockResult::Refused };
     let refused = Conclusion { seen: refused, ..unlocked };
+    let unsent = Conclusion {
+        seen: Seen::NotSent,
+        reason: Some(Reason::UpstreamUnreachable),
+        time: UNIX_EPOCH,
+        ..unlocked
+    };
     let unknown = Conclusion { seen: Seen::Nothing, reason: Some(Reason::UpstreamTimeout), ..unlocked };
     trail.intent(&full).unwrap();
     trail.intent(&bare).unwrap();
-    for outcome in [unlocked, refused, unknown] {
+    for outcome in [unlocked, refused, unknown, unsent] {
         trail.outcome(&outcome).unwrap();
     }
 
@@ -48,11 +54,15 @@ fn records_say_what_is_known_and_nothing_else() {
         r#""event":"outcome","request_id":"ID","status":200,"result":"unlocked""#,
         r#""event":"outcome","request_id":"ID","status":404,"result":"refused""#,
         r#""event":"outcome","request_id":"ID","result":"unknown","code":"upstream_timeout""#,
+        r#""event":"outcome","request_id":"ID","result":"not_sent","code":"upstream_unreachable""#,
     ];
     assert_eq!(lines.len(), wants.len());
     for (line, want) in lines.iter().zip(wants) {
         let want = want.replace("ID", &request_id.to_string());
-        assert_eq!(*line, format!(r#"{{"time":"2026-11-24T10:00:01.125Z",{want},"prev":"{prev}"}}"#));
+        let second =
+            if want.contains("not_sent") { "1970-01-01T00:00:00.0" } else { "2026-11-24T10:00:01.125" };
+        let time = format!("{second:0<29}Z");
+        assert_eq!(*line, format!(r#"{{"v":2,"time":"{time}",{want},"prev":"{prev}"}}"#));
         prev = Digest::of(line.as_bytes());
     }
 }

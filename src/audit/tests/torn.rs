@@ -30,7 +30,6 @@ fn a_torn_record_is_put_aside_at_the_start() {
         record_a_call(&scratch.open());
         tear(&scratch.trail, &piece);
         let trail = scratch.open();
-        assert_eq!(trail.torn(), 1, "{case}");
         assert_kept_apart(case, &scratch, &piece);
         assert_eq!(whole(&[&scratch.trail]), 2, "{case}: before anything is written");
         record_a_call(&trail);
@@ -48,7 +47,6 @@ fn a_record_that_another_process_left_torn_is_put_aside() {
         tear(&scratch.trail, &piece);
         record_a_call(&trail);
         record_a_call(&other);
-        assert_eq!((trail.torn(), other.torn()), (1, 0), "{case}");
         assert_kept_apart(case, &scratch, &piece);
         assert_eq!(whole(&[&scratch.trail]), 8, "{case}");
     }
@@ -63,6 +61,70 @@ fn a_file_with_nothing_but_a_torn_record_counts_as_empty() {
     record_a_call(&scratch.open());
     assert_kept_apart("rotated before", &scratch, b"{");
     assert_eq!(whole(&[&rotated, &scratch.trail]), 4);
+}
+
+#[test]
+fn what_is_no_trail_is_never_cut() {
+    let (empty, piece) = (String::new(), "half a line of somebody else's");
+    let trail = {
+        let scratch = Scratch::new();
+        record_a_call(&scratch.open());
+        fs::read_to_string(&scratch.trail).unwrap()
+    };
+    for (case, before, is_cut) in [
+        ("nothing before it", empty, false),
+        ("another file's lines", "root:x:0:0\ndaemon:x:1:1\n".to_owned(), false),
+        ("JSON that is no record", "{\"time\":\"2026-11-24T10:00:01Z\"}\n".to_owned(), false),
+        ("a line longer than any record", "x".repeat(2 << 20) + "\n", false),
+        ("a trail", trail.clone(), true),
+        ("a trail that a line was added to", trail + "note\n", true),
+    ] {
+        let scratch = Scratch::new();
+        fs::write(&scratch.trail, format!("{before}{piece}")).unwrap();
+        let opened = Opened::at(&scratch.trail).map(drop);
+        if is_cut {
+            opened.unwrap();
+            assert_kept_apart(case, &scratch, piece.as_bytes());
+            continue;
+        }
+        let error = opened.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{case}: {error}");
+        assert!(error.to_string().contains("move it away"), "{case}: {error}");
+        assert_eq!(fs::read_to_string(&scratch.trail).unwrap(), format!("{before}{piece}"), "{case}");
+        assert!(scratch.torn().is_empty(), "{case}");
+    }
+}
+
+#[test]
+fn another_file_in_the_trails_place_is_not_cut_while_the_gateway_runs() {
+    let scratch = Scratch::new();
+    let trail = scratch.open();
+    record_a_call(&trail);
+    let rotated = scratch.rotate("audit.jsonl.1");
+    fs::write(&scratch.trail, "line\nhalf").unwrap();
+    for _ in 0..2 {
+        assert_eq!(trail.intent(&an_intent()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+    assert_eq!(trail.reopen().unwrap_err().kind(), io::ErrorKind::InvalidData);
+    assert_eq!(fs::read_to_string(&scratch.trail).unwrap(), "line\nhalf");
+    scratch.rotate("elsewhere");
+    record_a_call(&trail);
+    assert_eq!(whole(&[&rotated, &scratch.trail]), 4);
+}
+
+#[test]
+fn the_chain_goes_on_behind_a_rotated_file_that_ended_in_a_torn_record() {
+    let scratch = Scratch::new();
+    let trail = scratch.open();
+    record_a_call(&trail);
+    let first = scratch.rotate("audit.jsonl.2");
+    // Another process writes the next one, which this one never has open.
+    record_a_call(&scratch.open());
+    tear(&scratch.trail, b"{\"v\":2,");
+    let second = scratch.rotate("audit.jsonl.1");
+    record_a_call(&trail);
+    assert_kept_apart("rotated", &scratch, b"{\"v\":2,");
+    assert_eq!(whole(&[&first, &second, &scratch.trail]), 6);
 }
 
 #[test]

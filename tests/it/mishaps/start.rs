@@ -47,9 +47,9 @@ impl Ground {
             mode(name, permissions);
         }
         std::fs::hard_link(at("file"), at("other-name")).unwrap();
-        symlink("none/file", at("dangling")).unwrap();
-        symlink("yet-to-be", at("link")).unwrap();
-        symlink("loop", at("loop")).unwrap();
+        let links =
+            [("none/file", "dangling"), ("yet-to-be", "link"), ("loop", "loop"), ("folder", "to-folder")];
+        links.into_iter().for_each(|(to, name)| symlink(to, at(name)).unwrap());
         assert!(Command::new("mkfifo").arg(at("fifo")).status().unwrap().success());
         let _socket = UnixListener::bind(at("socket")).unwrap();
         Self { folder, _socket }
@@ -102,6 +102,7 @@ fn what_run_could_not_open_is_a_fault_and_nothing_is_made_of_it() {
         ("log.audit = \"folder\"", "log.audit: is a folder; name a regular file"),
         ("log.audit = \"fifo\"", "log.audit: is a FIFO; name a regular file"),
         ("log.audit = \"/dev/null\"", "log.audit: is a device; name a regular file"),
+        ("log.audit = \"link\"", "log.audit: is a symbolic link; name the file that it leads to"),
         ("log.audit = \"locked/audit.jsonl\"", "log.audit: cannot be made in its folder: "),
         ("log.audit = \"readonly\"", "log.audit: cannot be read and written: "),
         ("log.audit = \"writeonly\"", "log.audit: cannot be read and written: "),
@@ -169,7 +170,7 @@ fn what_run_can_open_is_sound_and_some_of_it_worth_a_warning() {
         ("log.access = \"link\"", ""),
         ("log.access = \"/dev/null\"", ""),
         ("log.access = \"/dev/stdout\"", ""),
-        ("log = { access = \"file\", audit = \"folder/audit.jsonl\" }", ""),
+        ("log = { access = \"file\", audit = \"to-folder/audit.jsonl\" }", ""),
         ("listen.upgrade_socket = \"folder/upgrade.sock\"", ""),
         // Left behind by a process that was killed.
         ("listen.upgrade_socket = \"socket\"", ""),

@@ -277,7 +277,7 @@ fn a_flood_over_the_quota_leaves_nothing_in_the_trail_but_for_the_call_that_foun
     let [intent, outcome] = &records[2..] else { panic!("one call's records: {records:?}") };
     assert_eq!((&intent["event"], &intent["user"]), (&"intent".into(), &"spent".into()));
     assert_eq!(outcome["request_id"], intent["request_id"]);
-    assert_eq!((&outcome["result"], &outcome["code"]), (&"unknown".into(), &"quota_exceeded".into()));
+    assert_eq!((&outcome["result"], &outcome["code"]), (&"not_sent".into(), &"quota_exceeded".into()));
     assert_eq!(upstream.count(), 1);
     assert_whole(&[&file]);
 }
@@ -332,6 +332,30 @@ fn a_reload_onto_a_fifo_fails_and_the_running_trail_goes_on() {
     fs::remove_file(&file).unwrap();
     assert_eq!(gateway.call(&Call::unlock()).status(), 200);
     assert_whole(&[&folder.path().join("audit.jsonl.1"), &file]);
+}
+
+#[test]
+fn a_link_put_in_the_running_trails_place_is_not_followed_and_what_it_leads_to_stays_whole() {
+    let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let at = |name: &str| folder.path().join(name);
+    let gateway = recording(&upstream, &at("audit.jsonl")).start();
+    assert_eq!(gateway.call(&Call::unlock()).status(), 200);
+    fs::write(at("other"), "somebody's\nfile").unwrap();
+    fs::rename(at("audit.jsonl"), at("audit.jsonl.1")).unwrap();
+    std::os::unix::fs::symlink("other", at("audit.jsonl")).unwrap();
+
+    assert_eq!(gateway.call(&Call::unlock()).code(), "audit_unavailable");
+    gateway.wait_for_line("it is a symbolic link: an audit trail must be a file itself; name the one");
+    gateway.reload(|text| text + "\n");
+    assert!((gateway.metrics().sum("n4n_gateway_config_last_reload_successful")).abs() < f64::EPSILON);
+    gateway.wait_for_line("log.audit: is a symbolic link; name the file that it leads to");
+    assert_eq!(gateway.call(&Call::unlock()).code(), "audit_unavailable");
+    assert_eq!(fs::read_to_string(at("other")).unwrap(), "somebody's\nfile");
+    assert_eq!(upstream.count(), 1);
+
+    fs::remove_file(at("audit.jsonl")).unwrap();
+    assert_eq!(gateway.call(&Call::unlock()).status(), 200);
+    assert_whole(&[&at("audit.jsonl.1"), &at("audit.jsonl")]);
 }
 
 #[test]
