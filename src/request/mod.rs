@@ -152,6 +152,24 @@ impl Request {
         }
     }
 
+    /// Turns it away where its client's network is shut out.
+    ///
+    /// # Errors
+    /// `client_blocked`.
+    pub fn refuse_blocked(&self) -> Result<(), Reason> {
+        match &self.live.blocks {
+            Some(blocks) if blocks.hold(self.client, self.beginning.instant) => Err(Reason::ClientBlocked),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Takes note that it showed a wrong key.
+    pub fn note_wrong_key(&self) {
+        if let Some(blocks) = &self.live.blocks {
+            blocks.wrong_key(self.client, Instant::now());
+        }
+    }
+
     /// Takes the request from its client address' account.
     ///
     /// # Errors
