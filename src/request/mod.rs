@@ -17,7 +17,7 @@ use crate::{
     gateway::{Gateway, Live},
     outcome::{Beginning, Outcome, Record, RequestId, UnlockResult},
     policy::{Call, Credentials, Lookup, LookupKey},
-    quota::{Balance, Exhausted},
+    quota::{AccountId, Balance, Exhausted},
     quota_store::{SharedAccounts, StoreConnection},
     reason::Reason,
     users::ListedUser,
@@ -60,6 +60,8 @@ pub struct Request {
     pub user: Option<Arc<ListedUser>>,
     /// By what the customer is looked up, once that was read.
     pub lookup: Option<LookupKey>,
+    /// The unlisted user's account, once it was asked for.
+    account: Option<AccountId>,
     /// The state of the quota that was asked last.
     pub rate_limit: Option<RateLimit>,
     /// Whether observe mode applies to this request.
@@ -108,6 +110,7 @@ impl Request {
             credentials: None,
             user: None,
             lookup: None,
+            account: None,
             rate_limit: None,
             is_observed: false,
             observed: None,
@@ -199,11 +202,12 @@ impl Request {
         let username = call.credentials.username.as_str();
         let account = match &self.user {
             Some(user) => user.account(),
-            None => self.live.ledger.account(username),
+            None => self.live.ledger.account(username, self.client),
         };
         let Some(account) = account else {
             return Ok(());
         };
+        self.account = account.id();
         let spent = match &self.live.settings.quota_store {
             None => account.spend(Instant::now()).map(Some),
             Some(store) => {
@@ -221,6 +225,14 @@ impl Request {
                 self.rate_limit = Some(RateLimit::exhausted("user", exhausted));
                 Err(Reason::QuotaExceeded)
             }
+        }
+    }
+
+    /// Takes note of what n4n made of it. A user who unlocks a customer is one whom n4n lets in.
+    pub fn note_result(&mut self, result: UnlockResult) {
+        self.upstream.unlock = Some(result);
+        if let (UnlockResult::Unlocked, Some(user)) = (result, self.account) {
+            self.live.ledger.know(user, Instant::now());
         }
     }
 
