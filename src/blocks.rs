@@ -60,7 +60,7 @@ impl Blocks {
             blocked: metrics.clients_blocked.clone(),
             blocks: metrics.client_blocks.clone(),
         };
-        opened.count();
+        opened.tell_count();
         Some(opened)
     }
 
@@ -76,7 +76,7 @@ impl Blocks {
             return;
         }
         self.blocks.inc();
-        self.count();
+        self.tell_count();
         if let Some(left_out) = self.begun.admit(now) {
             let seconds = self.guessing.allowance().block.as_secs_f64();
             tracing::warn!(%network, seconds, left_out, "a client network is shut out, for its wrong keys");
@@ -90,7 +90,7 @@ impl Blocks {
                 tracing::info!(%network, left_out, "a client network is let in again");
             }
         }
-        self.count();
+        self.tell_count();
     }
 
     /// The networks that were shut out last, at most so many, each with the time until it is let in again.
@@ -99,11 +99,11 @@ impl Blocks {
     }
 
     /// How many networks are shut out.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.guessing.blocked()
     }
 
-    fn count(&self) {
-        self.blocked.set(i64::try_from(self.len()).unwrap_or(i64::MAX));
+    fn tell_count(&self) {
+        self.blocked.set(i64::try_from(self.count()).unwrap_or(i64::MAX));
     }
 }

@@ -227,7 +227,7 @@ impl Sampler {
             ],
             peers: hosts(&live.peers),
             users: users(&live, &refusals),
-            clients_blocked: live.blocks.as_ref().map_or(0, Blocks::len),
+            clients_blocked: live.blocks.as_ref().map_or(0, Blocks::count),
             blocked: blocked(&live),
             refusals: refusals.into_iter().map(Refused::from).collect(),
         };
