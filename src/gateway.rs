@@ -19,6 +19,7 @@ use tokio::{
 
 use crate::{
     audit::Trail,
+    blocks::Blocks,
     config::Settings,
     descriptors::{self, Shares},
     outcome::Record,
@@ -106,6 +107,8 @@ pub struct Live {
     pub users: Users,
     /// The accounts of everyone else.
     pub ledger: Ledger,
+    /// The clients that are shut out for guessing keys; none where nobody is.
+    pub blocks: Option<Blocks>,
     /// The n4n hosts.
     pub peers: Arc<Peers>,
     /// The access log; none where it is off.
@@ -221,6 +224,9 @@ impl Gateway {
         self.metrics.quota_users.set(signed(ledger.remembered()));
         self.metrics.quota_evictions.inc_by(ledger.take_forgotten());
         self.metrics.peers(live.peers.by_name());
+        if let Some(blocks) = &live.blocks {
+            blocks.end(Instant::now());
+        }
     }
 
     /// Counts and tells of a TLS handshake that failed.
@@ -316,6 +322,8 @@ impl Live {
         let users = Users::open(&settings.users, quota_for_all, metrics, known, now);
         let quotas = Quotas { users: settings.quota, clients: settings.client_quota };
         let ledger = Ledger::open(quotas, previous.map(|previous| &previous.ledger), now);
+        let known = previous.and_then(|previous| previous.blocks.as_ref());
+        let blocks = Blocks::open(&settings, known, metrics, now);
         let peers = previous
             .filter(|previous| previous.settings.upstream.peers == settings.upstream.peers)
             .map_or_else(
@@ -329,7 +337,8 @@ impl Live {
         let generation = previous.map_or(0, |previous| previous.generation + 1);
         let since = SystemTime::now();
         let shares = Shares::of(&settings, descriptors::limit());
-        let live = Self { settings, since, generation, shares, users, ledger, peers, access_log, trail };
+        let live =
+            Self { settings, since, generation, shares, users, ledger, blocks, peers, access_log, trail };
         live.warn();
         Ok(live)
     }

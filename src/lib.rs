@@ -11,13 +11,15 @@
 //!    request for another path streams through Pingora's proxy in [`passage`].
 //! 6. [`outcome`] is how it ended: the one record that [`telemetry`] counts and logs.
 //!
-//! [`operation`] is what all of this protects, [`gateway`] holds what requests share, [`users`] who is listed, [`admin`]
+//! [`operation`] is what all of this protects, [`gateway`] holds what requests share, [`users`] who is listed, [`blocks`] who is shut out for [`guessing`], [`admin`]
 //! shows it, [`explain`] judges a request offline, and [`demo`] runs it all before a [`stand_in`] of n4n. Imports lead one way through these layers;
 //! `tests/it/architecture` has the list.
 pub mod admin;
 pub mod alarm;
 pub mod audit;
+pub mod blocks;
 pub mod cli;
+pub mod client_network;
 pub mod config;
 pub mod demo;
 pub mod descriptors;
@@ -26,6 +28,7 @@ pub mod exchange;
 pub mod explain;
 pub mod files;
 pub mod gateway;
+pub mod guessing;
 mod lookup;
 pub mod operation;
 pub mod outcome;

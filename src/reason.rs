@@ -19,6 +19,8 @@ pub enum Reason {
     HeaderTooLarge,
     /// The client's address is not one of those that may call.
     ClientNotAllowed,
+    /// The client's network is shut out, for the wrong keys that came from it.
+    ClientBlocked,
     /// The client's address is over its quota.
     ClientQuotaExceeded,
     /// Not the unlock path, however near.
@@ -94,12 +96,13 @@ pub struct Face {
 
 impl Reason {
     /// Every reason, in the order of judgement.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::RequestMalformed,
         Self::HeaderTimeout,
         Self::FramingAmbiguous,
         Self::HeaderTooLarge,
         Self::ClientNotAllowed,
+        Self::ClientBlocked,
         Self::ClientQuotaExceeded,
         Self::PathUnknown,
         Self::MethodNotAllowed,
@@ -169,6 +172,12 @@ impl Reason {
                 "client_not_allowed",
                 "This address may not call",
                 "Call from an address that the gateway's operator has allowed.",
+            ),
+            Self::ClientBlocked => (
+                Some(StatusCode::FORBIDDEN),
+                "client_blocked",
+                "This network is shut out for a while",
+                "Too many wrong keys came from it. Correct `api-username` and `api-key` and call again later, or ask the gateway's operator.",
             ),
             Self::ClientQuotaExceeded => (
                 Some(StatusCode::TOO_MANY_REQUESTS),

@@ -121,6 +121,15 @@ function showUsers(users) {
   showRows("users", rows);
 }
 
+// Who is shut out, the latest first; there may be more than are listed.
+function showBlocked(count, blocked) {
+  byId("blocks").hidden = count === 0;
+  show("blocked-count", count > blocked.length ? `the last ${blocked.length} of ${number.format(count)}` : "");
+  const row = ({ network, let_in_ms }) =>
+    element("tr", {}, element("th", { scope: "row" }, network), element("td", {}, `in ${duration(let_in_ms + 999)}`));
+  showRows("blocked", blocked.map(row));
+}
+
 function showRefusals(refusals) {
   const rows = refusals.map(({ time, client, user, outcome, code, title, peer, times }) => {
     const at = new Date(time);
@@ -185,6 +194,7 @@ function showState(state) {
   showPeers(state.peers);
   showCodes(state.codes);
   showUsers(state.users);
+  showBlocked(state.clients_blocked, state.blocked);
   showRefusals(state.refusals);
   const notices = [
     state.observes && "Observe mode: rules are judged and counted, but most do not refuse.",

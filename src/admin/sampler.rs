@@ -17,6 +17,8 @@ use tokio::{
 };
 
 use crate::{
+    blocks::Blocks,
+    client_network::ClientNetwork,
     gateway::{Gateway, Live, Phase},
     outcome::{Outcome, UnlockResult},
     policy::Mode,
@@ -39,6 +41,9 @@ const MINUTE: usize = 60;
 
 /// How long an unlisted user who was over the quota is shown.
 const LATELY: Duration = Duration::from_secs(60);
+
+/// How many client networks that are shut out are shown.
+const BLOCKED: usize = 12;
 
 /// How many users near their quota are shown.
 const USERS: usize = 12;
@@ -67,6 +72,10 @@ struct Event<'a> {
     latency: [Latency; 3],
     peers: Vec<Host>,
     users: Vec<User>,
+    /// How many client networks are shut out.
+    clients_blocked: usize,
+    /// The last of them.
+    blocked: Vec<Blocked>,
     refusals: Vec<Refused>,
 }
 
@@ -115,6 +124,13 @@ struct Refused {
     title: &'static str,
     peer: Option<SocketAddr>,
     times: u64,
+}
+
+/// A client network that is shut out.
+#[derive(Serialize)]
+struct Blocked {
+    network: String,
+    let_in_ms: u64,
 }
 
 /// One address of a peer.
@@ -211,6 +227,8 @@ impl Sampler {
             ],
             peers: hosts(&live.peers),
             users: users(&live, &refusals),
+            clients_blocked: live.blocks.as_ref().map_or(0, Blocks::count),
+            blocked: blocked(&live),
             refusals: refusals.into_iter().map(Refused::from).collect(),
         };
         let json = serde_json::to_string(&event).expect("numbers and text can always be written");
@@ -281,6 +299,16 @@ fn hosts(peers: &Peers) -> Vec<Host> {
         }));
     }
     hosts
+}
+
+fn blocked(live: &Live) -> Vec<Blocked> {
+    let latest =
+        live.blocks.as_ref().map(|blocks| blocks.latest(BLOCKED, Instant::now())).unwrap_or_default();
+    let shown = |(network, let_in): (ClientNetwork, Duration)| Blocked {
+        network: network.to_string(),
+        let_in_ms: u64::try_from(let_in.as_millis()).unwrap_or(u64::MAX),
+    };
+    latest.into_iter().map(shown).collect()
 }
 
 /// Listed users with at most half of their burst left, and unlisted ones who were over theirs lately.

@@ -16,6 +16,7 @@ use std::{
 };
 
 use http::{HeaderName, Method, StatusCode};
+use ipnet::IpNet;
 
 pub use fault::Fault;
 pub use surroundings::Inspection;
@@ -23,6 +24,7 @@ pub use units::HostPort;
 
 use crate::{
     files,
+    guessing::Allowance,
     policy::{Policy, UserRules},
     quota::{Quota, UnlistedQuota},
     quota_store::{Address, WhenRedisFails},
@@ -44,6 +46,8 @@ pub struct Settings {
     pub forward_headers: Vec<HeaderName>,
     /// The quota of each client address; none: unlimited.
     pub client_quota: Option<Quota>,
+    /// When clients are shut out for wrong keys; none: never.
+    pub wrong_keys: Option<WrongKeys>,
     /// The quota of unlisted users; none: unlimited.
     pub quota: Option<UnlistedQuota>,
     /// Where users' accounts are shared; none: they are in this process alone.
@@ -183,6 +187,15 @@ pub struct QuotaStore {
     pub redis: Address,
     /// What is done while it fails.
     pub when_redis_fails: WhenRedisFails,
+}
+
+/// When clients are shut out for wrong keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrongKeys {
+    /// How many a client network may show, and what comes then.
+    pub allowance: Allowance,
+    /// Networks that are never shut out.
+    pub except: Vec<IpNet>,
 }
 
 /// A user whom the operator knows by name.

@@ -89,6 +89,11 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
         // Nobody else can get the sockets or slip in others, but who can enter the folder can stand in the way.
         warnings.push("listen.upgrade_socket: others can enter its folder; make that 0700".into());
     }
+    if settings.wrong_keys.is_some() && !settings.policy.access.judges_keys() {
+        let warning =
+            "clients.wrong_keys: there are none to count; give users under [[users]] their key_sha256";
+        warnings.push(warning.into());
+    }
     warnings
 }
 

@@ -103,6 +103,7 @@ impl<C: Client> Judged for UnderWay<'_, C> {
             Found::Route(route) => request.is_observed = request.live.settings.policy.observes(route),
             Found::Credentials(credentials) => request.username = Some(credentials.username.clone()),
             Found::Username(username) => request.username = Some(username),
+            Found::WrongKey => request.note_wrong_key(),
             Found::User => request.user = self.named.cloned(),
             Found::Lookup(lookup) => request.lookup = Some(lookup.key),
             Found::Observed(broken) => request.observed = Some(broken),
@@ -112,6 +113,10 @@ impl<C: Client> Judged for UnderWay<'_, C> {
     fn find_user(&mut self, name: &str) -> Option<&UserRules> {
         self.named = self.users.find(name);
         self.named.map(|user| &user.rules)
+    }
+
+    fn refuse_blocked(&mut self) -> Result<(), Reason> {
+        self.request.refuse_blocked()
     }
 
     fn spend_client(&mut self) -> Result<(), Reason> {

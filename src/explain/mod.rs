@@ -212,13 +212,21 @@ impl Judged for Offline<'_> {
                 self.findings.judged.retain(|rule| *rule <= broken);
                 self.findings.observed = Some(broken);
             }
-            Found::Route(_) | Found::Credentials(_) | Found::Username(_) | Found::User | Found::Lookup(_) => {
-            }
+            Found::Route(_)
+            | Found::Credentials(_)
+            | Found::Username(_)
+            | Found::WrongKey
+            | Found::User
+            | Found::Lookup(_) => {}
         }
     }
 
     fn find_user(&mut self, name: &str) -> Option<&UserRules> {
         self.users.find(name).map(|user| &user.rules)
+    }
+
+    fn refuse_blocked(&mut self) -> Result<(), Reason> {
+        Ok(())
     }
 
     fn spend_client(&mut self) -> Result<(), Reason> {
@@ -263,7 +271,13 @@ impl Findings {
             Some(_) | None => self.judged.contains(&rule),
         };
         let depends = AFTERWARDS.contains(&rule)
-            || matches!(rule, Reason::HeaderTimeout | Reason::ClientQuotaExceeded | Reason::BodyTimeout);
+            || matches!(
+                rule,
+                Reason::HeaderTimeout
+                    | Reason::ClientBlocked
+                    | Reason::ClientQuotaExceeded
+                    | Reason::BodyTimeout
+            );
         if broken == Some(rule) {
             Verdict::Broken
         } else if self.observed == Some(rule) {

@@ -113,9 +113,11 @@ fn no_rule_is_said_to_be_kept_that_is_none_for_the_path() {
         let want = match *code {
             "request_malformed" | "framing_ambiguous" | "header_too_large" => Verdict::Kept,
             code if kept.contains(&code) => Verdict::Kept,
-            "header_timeout" | "client_quota_exceeded" | "overloaded" | "upstream_unavailable" => {
-                Verdict::NotJudgedOffline
-            }
+            "header_timeout"
+            | "client_blocked"
+            | "client_quota_exceeded"
+            | "overloaded"
+            | "upstream_unavailable" => Verdict::NotJudgedOffline,
             _ => Verdict::NotJudged,
         };
         assert_eq!(*verdict, want, "{code}");

@@ -75,6 +75,11 @@ impl Access {
         Self { refuses_unlisted, decoy: [KeyDigest([0; 32]); 2], digests }
     }
 
+    /// Whether there are keys that can be wrong, or users that are refused.
+    pub const fn judges_keys(&self) -> bool {
+        self.digests
+    }
+
     /// Judges a call's credentials; `listed` has the rules of the user that they name, if it is listed.
     ///
     /// # Errors

@@ -12,6 +12,9 @@ use crate::reason::Reason;
 /// The rules on who may connect.
 const CLIENT: &[Reason] = &[Reason::ClientNotAllowed];
 
+/// The rule on who has guessed keys.
+const CLIENT_BLOCK: &[Reason] = &[Reason::ClientBlocked];
+
 /// The rule on how often an address may call.
 const CLIENT_QUOTA: &[Reason] = &[Reason::ClientQuotaExceeded];
 
@@ -45,6 +48,12 @@ pub trait Judged: Send {
     /// Finds the listed user of that name; gives the user's rules.
     fn find_user(&mut self, name: &str) -> Option<&UserRules>;
 
+    /// Turns it away where its client's network is shut out.
+    ///
+    /// # Errors
+    /// `client_blocked`.
+    fn refuse_blocked(&mut self) -> Result<(), Reason>;
+
     /// Takes a call from the quota of its client's address.
     ///
     /// # Errors
@@ -69,6 +78,8 @@ pub enum Found<'a> {
     Credentials(&'a Credentials),
     /// Its api-username, beyond doubt although the credentials are not.
     Username(ApiUsername),
+    /// That it is not known by its key.
+    WrongKey,
     /// That whoever calls is the user that the credentials name.
     User,
     /// By what a customer is looked up.
@@ -113,6 +124,8 @@ impl Policy {
         request.judges(CLIENT);
         let client = self.judge_client(request.peer(), &request.head())?;
         request.note(Found::Client(client));
+        request.judges(CLIENT_BLOCK);
+        request.refuse_blocked()?;
         request.judges(CLIENT_QUOTA);
         request.spend_client()?;
         request.judges(PATH);
@@ -183,7 +196,11 @@ impl Policy {
         request.note(Found::Credentials(&credentials));
         request.judges(access::RULES);
         let listed = request.find_user(credentials.username.as_str());
-        self.judge_user(&credentials, listed, client)?;
+        let known = self.judge_user(&credentials, listed, client);
+        if known == Err(Reason::CredentialUnknown) {
+            request.note(Found::WrongKey);
+        }
+        known?;
         request.note(Found::User);
         request.judges(DECLARATION);
         self.judge_declaration(&request.head())?;

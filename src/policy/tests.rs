@@ -76,6 +76,10 @@ impl order::Judged for OnPaper<'_> {
         None
     }
 
+    fn refuse_blocked(&mut self) -> Result<(), Reason> {
+        Ok(())
+    }
+
     fn spend_client(&mut self) -> Result<(), Reason> {
         Ok(())
     }

@@ -4,9 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::{
     Balance, Exhausted, Quota,
-    accounts::{Accounts, Cell, Fingerprint},
+    accounts::{Accounts, Sought},
+    cell::Cell,
     limiter::{Limiter, nanos},
+    shard::Fingerprint,
 };
+use crate::client_network::ClientNetwork;
 
 /// The account of one listed user, which is never forgotten.
 #[derive(Debug)]
@@ -22,8 +25,12 @@ enum Kept<'a> {
     /// By itself.
     Alone(&'a Limiter<Cell>),
     /// In a table.
-    Among(&'a Limiter<Accounts>, Fingerprint),
+    Among(&'a Limiter<Accounts>, Sought),
 }
+
+/// What an unlisted user's account is found by again.
+#[derive(Debug, Clone, Copy)]
+pub struct AccountId(pub(super) Fingerprint);
 
 impl ListedAccount {
     /// An account that is whole.
@@ -50,9 +57,18 @@ impl<'a> From<&'a ListedAccount> for Account<'a> {
 }
 
 impl<'a> Account<'a> {
-    /// The account in a table of the user with this name.
-    pub(super) fn among(table: &'a Limiter<Accounts>, username: &str) -> Self {
-        Self(Kept::Among(table, table.accounts().fingerprint(username)))
+    /// The account in a table of the user with this name, who calls from that network.
+    pub(super) fn among(table: &'a Limiter<Accounts>, username: &str, from: ClientNetwork) -> Self {
+        let account = table.accounts().fingerprint(username);
+        Self(Kept::Among(table, Sought { account, from: Some(from) }))
+    }
+
+    /// What it is found by again; none for a listed user's.
+    pub const fn id(self) -> Option<AccountId> {
+        match self.0 {
+            Kept::Alone(_) => None,
+            Kept::Among(_, sought) => Some(AccountId(sought.account)),
+        }
     }
 
     /// The quota that it is judged by.
@@ -70,7 +86,7 @@ impl<'a> Account<'a> {
     pub fn spend(self, now: Instant) -> Result<Balance, Exhausted> {
         match self.0 {
             Kept::Alone(limiter) => limiter.spend((), now),
-            Kept::Among(limiter, account) => limiter.spend(account, now),
+            Kept::Among(limiter, sought) => limiter.spend(sought, now),
         }
     }
 
@@ -79,9 +95,9 @@ impl<'a> Account<'a> {
         let whole_at = |now: u64| now.saturating_add(nanos(balance.whole_in));
         match self.0 {
             Kept::Alone(limiter) => limiter.accounts().set(whole_at(limiter.nanos(now))),
-            Kept::Among(limiter, account) => {
+            Kept::Among(limiter, sought) => {
                 let now = limiter.nanos(now);
-                limiter.accounts().set(account, whole_at(now), now);
+                limiter.accounts().set(sought, whole_at(now), now);
             }
         }
     }

@@ -1,8 +1,7 @@
-//! Where accounts are kept: a cell for a listed user, a bounded table for the rest.
+//! A bounded table of accounts, and where those are counted for whom it has no room.
 
 use std::{
-    collections::HashMap,
-    hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState},
+    hash::{BuildHasher, Hash, RandomState},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -11,106 +10,40 @@ use std::{
 
 use governor::{nanos::Nanos, state::StateStore};
 
-use super::limiter::{Inquiry, Store};
+use super::{
+    cell::Cell,
+    limiter::{Inquiry, Store},
+    shard::{Entry, Fingerprint, Shard, Standing},
+};
+use crate::client_network::ClientNetwork;
 
-/// The account of one listed user: when it is whole again, zero while it was never used.
-#[derive(Debug, Default)]
-pub(super) struct Cell(AtomicU64);
-
-impl Cell {
-    /// When it is whole again; zero while it was never used.
-    pub(super) fn whole_at(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
-
-    /// Makes it whole at another time.
-    pub(super) fn set(&self, whole_at: u64) {
-        self.0.store(whole_at, Ordering::Release);
-    }
-
-    fn decide<T, F, E>(&self, observed: &std::cell::Cell<u64>, decide: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        let mut whole_at = self.0.load(Ordering::Acquire);
-        loop {
-            observed.set(whole_at);
-            let (outcome, next) = decide((whole_at != 0).then(|| Nanos::new(whole_at)))?;
-            let next = next.as_u64();
-            match self.0.compare_exchange_weak(whole_at, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => {
-                    observed.set(next);
-                    return Ok(outcome);
-                }
-                Err(current) => whole_at = current,
-            }
-        }
-    }
-}
-
-impl StateStore for Cell {
-    type Key = Inquiry<()>;
-
-    fn measure_and_replace<T, F, E>(&self, inquiry: &Self::Key, decide: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        self.decide(&inquiry.whole_at, decide)
-    }
-}
-
-impl Store for Cell {
-    type Account = ();
-}
-
-/// The accounts of unlisted users, of which at most so many are remembered.
+/// Accounts, of which at most so many are remembered.
 ///
-/// An account that is whole again says nothing that a new one would not, so it can be forgotten. Names
-/// are kept as fingerprints under a random key: their length costs nothing and none can be made to collide.
+/// Names are kept as fingerprints under a random key: their length costs nothing and none can be made to collide.
 #[derive(Debug)]
 pub(super) struct Accounts {
     shards: Box<[Mutex<Shard>]>,
-    /// When the account is whole that newcomers share for whom there is no room.
-    shared: Cell,
+    overflow: Overflow,
     fingerprint_keys: [RandomState; 2],
     forgotten: AtomicU64,
 }
 
-/// What stands for a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fingerprint([u64; 2]);
-
-impl Hash for Fingerprint {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0[0]);
-    }
-}
-
-/// A fingerprint is random already and need not be hashed again.
-#[derive(Debug, Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |sum, &byte| sum.rotate_left(8) ^ u64::from(byte));
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
-}
-
+/// Where newcomers are counted for whom there is no room.
 #[derive(Debug)]
-struct Shard {
-    /// When each account is whole again.
-    accounts: HashMap<Fingerprint, u64, BuildHasherDefault<AsItIs>>,
-    capacity: usize,
-    /// Before this, looking for accounts to forget would find too few to pay for the search.
-    next_search: u64,
+enum Overflow {
+    /// All of them share one account.
+    Together(Cell),
+    /// Those from one network share one, as long as there is room for that.
+    ByNetwork(Box<Accounts>),
+}
+
+/// An account that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Sought {
+    /// Whose it is.
+    pub(super) account: Fingerprint,
+    /// Where its user calls from, if that matters.
+    pub(super) from: Option<ClientNetwork>,
 }
 
 /// Below this many users a table is not worth splitting.
@@ -130,16 +63,21 @@ const fn share(max_users: usize, shards: usize, index: usize) -> usize {
 }
 
 impl Accounts {
-    pub(super) fn up_to(max_users: usize) -> Self {
-        let shards = shards_for(max_users);
-        let shard = |index| Shard {
-            accounts: HashMap::default(),
-            capacity: share(max_users, shards, index),
-            next_search: 0,
-        };
+    /// A table whose newcomers share one account once it is full.
+    pub(super) fn up_to(capacity: usize) -> Self {
+        Self::with(capacity, Overflow::Together(Cell::default()))
+    }
+
+    /// A table of users, of which those from one network may take but a part; they share an account beyond that.
+    pub(super) fn of_users(max_users: usize) -> Self {
+        Self::with(max_users, Overflow::ByNetwork(Box::new(Self::up_to(max_users))))
+    }
+
+    fn with(capacity: usize, overflow: Overflow) -> Self {
+        let shards = shards_for(capacity);
         Self {
-            shards: (0..shards).map(|index| Mutex::new(shard(index))).collect(),
-            shared: Cell::default(),
+            shards: (0..shards).map(|index| Mutex::new(Shard::of(share(capacity, shards, index)))).collect(),
+            overflow,
             fingerprint_keys: [RandomState::new(), RandomState::new()],
             forgotten: AtomicU64::new(0),
         }
@@ -147,23 +85,35 @@ impl Accounts {
 
     /// Changes how many accounts are remembered at most; those beyond it are forgotten as they become whole. Gives
     /// the table that takes over with these accounts, where so many need one of other shards.
-    pub(super) fn bound(&self, max_users: usize) -> Option<Self> {
-        if self.shards.len() != shards_for(max_users) {
-            return Some(self.split_for(max_users));
+    pub(super) fn bound(&self, capacity: usize) -> Option<Self> {
+        if self.shards.len() != shards_for(capacity) {
+            return Some(self.split_for(capacity));
         }
         for (index, shard) in self.shards.iter().enumerate() {
-            lock(shard).capacity = share(max_users, self.shards.len(), index);
+            lock(shard).bound(share(capacity, self.shards.len(), index));
+        }
+        if let Overflow::ByNetwork(networks) = &self.overflow {
+            // It has as many shards as this table has.
+            networks.bound(capacity);
         }
         None
     }
 
-    fn split_for(&self, max_users: usize) -> Self {
-        let table = Self { fingerprint_keys: self.fingerprint_keys.clone(), ..Self::up_to(max_users) };
-        table.shared.set(self.shared.whole_at());
+    fn split_for(&self, capacity: usize) -> Self {
+        let overflow = match &self.overflow {
+            Overflow::Together(shared) => {
+                let cell = Cell::default();
+                cell.set(shared.whole_at());
+                Overflow::Together(cell)
+            }
+            Overflow::ByNetwork(networks) => Overflow::ByNetwork(Box::new(networks.split_for(capacity))),
+        };
+        let table =
+            Self { fingerprint_keys: self.fingerprint_keys.clone(), ..Self::with(capacity, overflow) };
         table.count_forgotten(usize::try_from(self.take_forgotten()).unwrap_or(usize::MAX));
         for shard in &self.shards {
-            for (&account, &whole_at) in &lock(shard).accounts {
-                table.shard(account).accounts.insert(account, whole_at);
+            for (account, entry) in lock(shard).entries() {
+                table.shard(account).add(account, entry);
             }
         }
         table
@@ -174,7 +124,7 @@ impl Accounts {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).accounts.len()).sum()
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
     pub(super) fn take_forgotten(&self) -> u64 {
@@ -183,21 +133,74 @@ impl Accounts {
 
     pub(super) fn forget_idle(&self, now: u64) {
         for shard in &self.shards {
-            let mut shard = lock(shard);
-            self.count_forgotten(shard.forget_idle(now));
-            shard.accounts.shrink_to_fit();
+            self.count_forgotten(lock(shard).forget_idle(now));
+        }
+        if let Overflow::ByNetwork(networks) = &self.overflow {
+            networks.forget_idle(now);
         }
     }
 
     /// Makes an account whole at another time, if it is remembered or there is room to.
-    pub(super) fn set(&self, account: Fingerprint, whole_at: u64, now: u64) {
+    pub(super) fn set(&self, sought: Sought, whole_at: u64, now: u64) {
+        let mut shard = self.shard(sought.account);
+        if let Some(known) = shard.whole_at(sought.account) {
+            *known = whole_at;
+        } else if self.has_room(&mut shard, Standing::New(sought.from), now) {
+            shard.add(sought.account, Entry { whole_at, standing: Standing::New(sought.from) });
+        }
+    }
+
+    /// Takes note that n4n has let a user in, who gets a place now, where there is one and the user has none.
+    pub(super) fn know(&self, account: Fingerprint, now: u64) {
         let mut shard = self.shard(account);
-        if !shard.accounts.contains_key(&account) {
-            self.count_forgotten(shard.make_room(now));
+        if !shard.know(account) && self.has_room(&mut shard, Standing::Known, now) {
+            shard.add(account, Entry { whole_at: now, standing: Standing::Known });
         }
-        if shard.accounts.len() < shard.capacity || shard.accounts.contains_key(&account) {
-            shard.accounts.insert(account, whole_at);
+    }
+
+    /// Decides by when an account is whole, or the one that is shared by those for whom there is no room; leaves that in
+    /// `observed`.
+    fn decide<T, F, E>(
+        &self,
+        sought: Sought,
+        now: u64,
+        observed: &std::cell::Cell<u64>,
+        decide: F,
+    ) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut shard = self.shard(sought.account);
+        if let Some(whole_at) = shard.whole_at(sought.account) {
+            observed.set(*whole_at);
+            let (outcome, next) = decide(Some(Nanos::new(*whole_at)))?;
+            *whole_at = next.as_u64();
+            observed.set(next.as_u64());
+            return Ok(outcome);
         }
+        let standing = Standing::New(sought.from);
+        if self.has_room(&mut shard, standing, now) {
+            observed.set(now);
+            let (outcome, next) = decide(None)?;
+            observed.set(next.as_u64());
+            shard.add(sought.account, Entry { whole_at: next.as_u64(), standing });
+            return Ok(outcome);
+        }
+        drop(shard);
+        match &self.overflow {
+            Overflow::Together(shared) => shared.decide(observed, decide),
+            Overflow::ByNetwork(networks) => {
+                let account = networks.fingerprint(sought.from);
+                networks.decide(Sought { account, from: None }, now, observed, decide)
+            }
+        }
+    }
+
+    fn has_room(&self, shard: &mut Shard, standing: Standing, now: u64) -> bool {
+        let mut forgotten = 0;
+        let has_room = shard.has_room(standing, now, &mut forgotten);
+        self.count_forgotten(forgotten);
+        has_room
     }
 
     fn shard(&self, account: Fingerprint) -> MutexGuard<'_, Shard> {
@@ -214,52 +217,17 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Shard {
-    fn forget_idle(&mut self, now: u64) -> usize {
-        let before = self.accounts.len();
-        self.accounts.retain(|_, whole_at| *whole_at > now);
-        before - self.accounts.len()
-    }
-
-    /// Makes room for a newcomer if accounts can be forgotten; tells how many were.
-    ///
-    /// A search that finds nothing is not repeated until a sixteenth of the time has gone by in which the
-    /// fullest account becomes whole, so that a flood of names does not turn into a flood of searches.
-    fn make_room(&mut self, now: u64) -> usize {
-        if self.accounts.len() < self.capacity || now < self.next_search {
-            return 0;
-        }
-        let forgotten = self.forget_idle(now);
-        let last = self.accounts.values().max().copied().unwrap_or(now);
-        self.next_search = now + last.saturating_sub(now) / 16;
-        forgotten
-    }
-}
-
 impl StateStore for Accounts {
-    type Key = Inquiry<Fingerprint>;
+    type Key = Inquiry<Sought>;
 
     fn measure_and_replace<T, F, E>(&self, inquiry: &Self::Key, decide: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let mut shard = self.shard(inquiry.key);
-        let known = shard.accounts.get(&inquiry.key).copied();
-        if known.is_none() {
-            self.count_forgotten(shard.make_room(inquiry.now));
-            if shard.accounts.len() >= shard.capacity {
-                drop(shard);
-                return self.shared.decide(&inquiry.whole_at, decide);
-            }
-        }
-        inquiry.whole_at.set(known.unwrap_or(inquiry.now));
-        let (outcome, next) = decide(known.map(Nanos::new))?;
-        inquiry.whole_at.set(next.as_u64());
-        shard.accounts.insert(inquiry.key, next.as_u64());
-        Ok(outcome)
+        self.decide(inquiry.key, inquiry.now, &inquiry.whole_at, decide)
     }
 }
 
 impl Store for Accounts {
-    type Account = Fingerprint;
+    type Account = Sought;
 }

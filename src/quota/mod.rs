@@ -2,7 +2,9 @@
 
 mod account;
 mod accounts;
+mod cell;
 mod limiter;
+mod shard;
 
 use std::{
     net::IpAddr,
@@ -11,9 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use account::{Account, ListedAccount};
-use accounts::Accounts;
+pub use account::{Account, AccountId, ListedAccount};
+use accounts::{Accounts, Sought};
 use limiter::Limiter;
+
+use crate::client_network::ClientNetwork;
 
 /// Requests per period, as configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +75,8 @@ pub struct Exhausted {
 pub struct UnlistedQuota {
     /// What each of them may do.
     pub quota: Quota,
-    /// How many are remembered at once; newcomers past it share one account.
+    /// How many are remembered at once, of which those whom n4n has never let in may be a part from each client network;
+    /// newcomers past it share an account with others from their network.
     pub max_users: usize,
 }
 
@@ -98,34 +103,42 @@ impl Ledger {
     /// Opens the tables of accounts. Accounts of `previous` whose numbers are still the same are carried over as they
     /// stand.
     pub fn open(quotas: Quotas, previous: Option<&Self>, now: Instant) -> Self {
-        let open_table = |kept: Option<&Arc<Limiter<Accounts>>>, quota, capacity| {
-            let Some(kept) = kept.filter(|kept| kept.quota() == quota) else {
-                return Arc::new(Limiter::new(quota, Accounts::up_to(capacity), now));
+        let open_table =
+            |kept: Option<&Arc<Limiter<Accounts>>>, quota, capacity, table: fn(usize) -> Accounts| {
+                let Some(kept) = kept.filter(|kept| kept.quota() == quota) else {
+                    return Arc::new(Limiter::new(quota, table(capacity), now));
+                };
+                match kept.accounts().bound(capacity) {
+                    None => kept.clone(),
+                    Some(table) => Arc::new(Limiter::new(quota, table, kept.epoch())),
+                }
             };
-            match kept.accounts().bound(capacity) {
-                None => kept.clone(),
-                Some(table) => Arc::new(Limiter::new(quota, table, kept.epoch())),
-            }
-        };
         Self {
             users: quotas.users.map(|users| {
                 let kept = previous.and_then(|previous| previous.users.as_ref());
-                open_table(kept, users.quota, users.max_users)
+                open_table(kept, users.quota, users.max_users, Accounts::of_users)
             }),
             clients: quotas.clients.map(|quota| {
                 let kept = previous.and_then(|previous| previous.clients.as_ref());
-                open_table(kept, quota, MAX_CLIENTS)
+                open_table(kept, quota, MAX_CLIENTS, Accounts::up_to)
             }),
         }
     }
 
-    /// The account of an unlisted user; none where no quota applies.
-    pub fn account(&self, username: &str) -> Option<Account<'_>> {
-        self.users.as_deref().map(|table| Account::among(table, username))
+    /// The account of an unlisted user who calls from `client`; none where no quota applies.
+    pub fn account(&self, username: &str, client: IpAddr) -> Option<Account<'_>> {
+        let from = ClientNetwork::of(client);
+        self.users.as_deref().map(|table| Account::among(table, username, from))
     }
 
-    /// Takes one request from the client address' account. An IPv6 client counts as its /64, which is what
-    /// one subscriber has.
+    /// Takes note that n4n has let an unlisted user in.
+    pub fn know(&self, user: AccountId, now: Instant) {
+        if let Some(limiter) = &self.users {
+            limiter.accounts().know(user.0, limiter.nanos(now));
+        }
+    }
+
+    /// Takes one request from the account of the client's network.
     ///
     /// # Errors
     /// [`Exhausted`] when the account has none left; then nothing is taken.
@@ -133,11 +146,8 @@ impl Ledger {
         let Some(limiter) = &self.clients else {
             return Ok(());
         };
-        let account = match client.to_canonical() {
-            IpAddr::V4(address) => u64::from(address.to_bits()),
-            IpAddr::V6(address) => (address.to_bits() >> 64) as u64 | 1 << 63,
-        };
-        limiter.spend(limiter.accounts().fingerprint(account), now).map(|_| ())
+        let account = limiter.accounts().fingerprint(ClientNetwork::of(client));
+        limiter.spend(Sought { account, from: None }, now).map(|_| ())
     }
 
     /// How many unlisted users are remembered.
@@ -145,12 +155,13 @@ impl Ledger {
         self.users.as_ref().map_or(0, |limiter| limiter.accounts().len())
     }
 
-    /// How many unlisted users have been forgotten since this was last asked, their quota whole again.
+    /// How many unlisted users have been forgotten since this was last asked, each when its quota was whole again.
     pub fn take_forgotten(&self) -> u64 {
         self.users.as_ref().map_or(0, |limiter| limiter.accounts().take_forgotten())
     }
 
-    /// Forgets every unlisted user and client whose quota is whole again, and gives the memory back.
+    /// Forgets clients whose quota is whole again, and unlisted users too: those whom n4n has let in when that is long ago.
+    /// Gives the memory back.
     pub fn forget_idle(&self, now: Instant) {
         for limiter in self.users.iter().chain(&self.clients) {
             limiter.accounts().forget_idle(limiter.nanos(now));

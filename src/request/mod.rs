@@ -17,7 +17,7 @@ use crate::{
     gateway::{Gateway, Live},
     outcome::{Beginning, Outcome, Record, RequestId, UnlockResult},
     policy::{ApiUsername, Call, Lookup, LookupKey},
-    quota::{Balance, Exhausted},
+    quota::{AccountId, Balance, Exhausted},
     quota_store::{SharedAccounts, StoreConnection},
     reason::Reason,
     users::ListedUser,
@@ -60,6 +60,8 @@ pub struct Request {
     pub user: Option<Arc<ListedUser>>,
     /// By what the customer is looked up, once that was read.
     pub lookup: Option<LookupKey>,
+    /// The unlisted user's account, once it was asked for.
+    account: Option<AccountId>,
     /// The state of the quota that was asked last.
     pub rate_limit: Option<RateLimit>,
     /// Whether observe mode applies to this request.
@@ -110,6 +112,7 @@ impl Request {
             username: None,
             user: None,
             lookup: None,
+            account: None,
             rate_limit: None,
             is_observed: false,
             observed: None,
@@ -155,6 +158,24 @@ impl Request {
         }
     }
 
+    /// Turns it away where its client's network is shut out.
+    ///
+    /// # Errors
+    /// `client_blocked`.
+    pub fn refuse_blocked(&self) -> Result<(), Reason> {
+        match &self.live.blocks {
+            Some(blocks) if blocks.hold(self.client, self.beginning.instant) => Err(Reason::ClientBlocked),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Takes note that it showed a wrong key.
+    pub fn note_wrong_key(&self) {
+        if let Some(blocks) = &self.live.blocks {
+            blocks.wrong_key(self.client, Instant::now());
+        }
+    }
+
     /// Takes the request from its client address' account.
     ///
     /// # Errors
@@ -184,11 +205,12 @@ impl Request {
         let username = call.credentials.username.as_str();
         let account = match &self.user {
             Some(user) => user.account(),
-            None => self.live.ledger.account(username),
+            None => self.live.ledger.account(username, self.client),
         };
         let Some(account) = account else {
             return Ok(());
         };
+        self.account = account.id();
         let spent = match &self.live.settings.quota_store {
             None => account.spend(Instant::now()).map(Some),
             Some(store) => {
@@ -212,6 +234,14 @@ impl Request {
     /// The user as log and trail tell it: here alone it is decided what they are told.
     fn told_user(&self) -> Option<&str> {
         self.username.as_ref().map(ApiUsername::as_str)
+    }
+
+    /// Takes note of what n4n made of it. A user who unlocks a customer is one whom n4n lets in.
+    pub fn note_result(&mut self, result: UnlockResult) {
+        self.upstream.unlock = Some(result);
+        if let (UnlockResult::Unlocked, Some(user)) = (result, self.account) {
+            self.live.ledger.know(user, Instant::now());
+        }
     }
 
     /// Records in the audit trail what is about to be forwarded.

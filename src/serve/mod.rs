@@ -103,7 +103,7 @@ impl Service {
             Ok(answer) => {
                 let status = answer.head.status;
                 let result = crate::exchange::result::of(&answer);
-                request.upstream.unlock = Some(result);
+                request.note_result(result);
                 request.conclude(status, result).await;
                 let persists = request.head.persists && client.is_read() && !self.gateway.is_ending();
                 let is_sent = relay(&request, &answer, &mut client, persists).await.is_ok();

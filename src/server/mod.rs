@@ -43,6 +43,9 @@ pub use control::Control;
 /// How often idle users are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
+/// How often it is told that client networks are let in again.
+const END_BLOCKS_EVERY: Duration = Duration::from_secs(1);
+
 /// How often the log is told what an operator should know, such as which certificates expire soon.
 const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -260,6 +263,15 @@ async fn housekeeping(gateway: &Gateway) {
             gateway.live().ledger.forget_idle(Instant::now());
         }
     };
+    let blocks = async {
+        let mut ends = interval(END_BLOCKS_EVERY);
+        loop {
+            ends.tick().await;
+            if let Some(blocks) = &gateway.live().blocks {
+                blocks.end(Instant::now());
+            }
+        }
+    };
     let certificates = async {
         let mut warnings = interval(WARN_EVERY);
         // The first tick is at once, and at the start the warning has been given.
@@ -274,5 +286,6 @@ async fn housekeeping(gateway: &Gateway) {
         () = names => {}
         () = certificates => {}
         () = idle_users => {}
+        () = blocks => {}
     }
 }

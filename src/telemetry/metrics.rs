@@ -75,6 +75,10 @@ pub struct Metrics {
     pub quota_store_errors: IntCounter,
     /// Unlisted users whose quota is remembered.
     pub quota_users: IntGauge,
+    /// Client networks that are shut out for wrong keys.
+    pub clients_blocked: IntGauge,
+    /// Times that one was.
+    pub client_blocks: IntCounter,
 }
 
 impl Default for Metrics {
@@ -193,6 +197,9 @@ impl Metrics {
                 "Questions to Redis that failed or were answered late, and failed attempts to connect to it.",
             ),
             quota_users: make.gauge("quota_users", "Unlisted users whose quota is remembered."),
+            clients_blocked: make.gauge("clients_blocked", "Client networks shut out for wrong keys."),
+            client_blocks: make
+                .counter("client_blocks_total", "Times that a client network was shut out for wrong keys."),
             registry,
         }
     }

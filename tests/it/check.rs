@@ -133,6 +133,8 @@ const BROKEN: [(&str, &str); 10] = [
         per = "0s" #! quota.per
         burst = 0 #! quota.burst
         max_users = 0 #! quota.max_users
+        [clients]
+        wrong_keys = { allowed = 0, per = "0s", ban = "15m" } #! clients.wrong_keys.allowed clients.wrong_keys.per clients.wrong_keys.block clients.wrong_keys.ban
         "#,
     ),
     (

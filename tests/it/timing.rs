@@ -37,6 +37,8 @@ fn an_unknown_user_takes_as_long_to_refuse_as_a_wrong_key() {
     let upstream = Upstream::start();
     let gateway = Gateway::before(upstream.address())
         .set("access", "unlisted_users = \"reject\"")
+        // Both are counted, and neither is shut out by the end.
+        .set("clients", "wrong_keys = { allowed = 1000000, per = \"1h\", block = \"1h\" }")
         .append(&format!("[[users]]\nname = \"listed\"\n{}", key_line(API_KEY)))
         .start();
     let wrong = secret_key("-16-wrong-bytes-");

@@ -36,7 +36,7 @@ pub(super) fn resolve(text: &str, folder: &Path, inspection: Inspection) -> Resu
     let access_section = section("access", &mut faults);
     let mode =
         choice(&mut file, "mode", &[("enforce", Mode::Enforce), ("observe", Mode::Observe)], &mut faults);
-    let (networks, client_quota) = users::clients(clients_section, &mut faults);
+    let (networks, client_quota, wrong_keys) = users::clients(clients_section, &mut faults);
     let users = users::users(file.tables("users", &mut faults), &mut faults);
     let access = users::access(access_section, &users, &mut faults);
     let clients = Clients { networks, trusted_proxies };
@@ -59,6 +59,7 @@ pub(super) fn resolve(text: &str, folder: &Path, inspection: Inspection) -> Resu
             deadlines,
             forward_headers,
             client_quota,
+            wrong_keys,
             quota,
             quota_store,
             users,

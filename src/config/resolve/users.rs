@@ -6,12 +6,16 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{choice, quota::quota};
 use crate::{
-    config::{User, fault::Faults, table::Table},
+    config::{User, WrongKeys, fault::Faults, table::Table, units::Period},
+    guessing::Allowance,
     policy::{self, Access, UserRules, access::KeyDigest},
     quota::Quota,
 };
 
-pub(super) fn clients(mut table: Table<'_>, faults: &mut Faults<'_>) -> (Vec<IpNet>, Option<Quota>) {
+pub(super) fn clients(
+    mut table: Table<'_>,
+    faults: &mut Faults<'_>,
+) -> (Vec<IpNet>, Option<Quota>, Option<WrongKeys>) {
     let everywhere = || vec![IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
     let networks = table.optional("networks", faults).unwrap_or_else(everywhere);
     if networks.is_empty() {
@@ -19,8 +23,19 @@ pub(super) fn clients(mut table: Table<'_>, faults: &mut Faults<'_>) -> (Vec<IpN
         faults.add(table.span("networks"), table.place("networks"), "is empty: nobody could call", mend);
     }
     let quota = table.table("quota", faults).and_then(|table| quota(table, faults));
+    let wrong_keys = table.table("wrong_keys", faults).and_then(|table| wrong_keys(table, faults));
     table.close(faults);
-    (networks, quota)
+    (networks, quota, wrong_keys)
+}
+
+fn wrong_keys(mut table: Table<'_>, faults: &mut Faults<'_>) -> Option<WrongKeys> {
+    let allowed = table.required("allowed", faults);
+    let per: Option<Period> = table.required("per", faults);
+    let block: Option<Period> = table.required("block", faults);
+    let except = table.or("except", Vec::new(), faults);
+    table.close(faults);
+    let (wrong_keys, per, block) = (allowed?, per?.0, block?.0);
+    Some(WrongKeys { allowance: Allowance { wrong_keys, per, block }, except })
 }
 
 pub(super) fn access(mut table: Table<'_>, users: &[User], faults: &mut Faults<'_>) -> Access {

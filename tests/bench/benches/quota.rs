@@ -2,6 +2,7 @@
 
 use std::{
     hint::black_box,
+    net::{IpAddr, Ipv4Addr},
     num::NonZeroU32,
     time::{Duration, Instant},
 };
@@ -9,7 +10,7 @@ use std::{
 use criterion::{Criterion, criterion_group, criterion_main};
 use n4n_gateway::quota::{Account, Ledger, ListedAccount, Quota, Quotas, UnlistedQuota};
 
-const USERS: usize = 100_000;
+const USERS: u32 = 100_000;
 
 fn per_second(requests: u32) -> Quota {
     let requests = NonZeroU32::new(requests).expect("more than none");
@@ -19,16 +20,20 @@ fn per_second(requests: u32) -> Quota {
 fn quota(criterion: &mut Criterion) {
     let start = Instant::now();
     let quotas = Quotas {
-        users: Some(UnlistedQuota { quota: per_second(1_000_000), max_users: USERS }),
+        users: Some(UnlistedQuota { quota: per_second(1_000_000), max_users: USERS as usize }),
         clients: Some(per_second(1_000_000)),
     };
     let empty = Quota { per: Duration::from_secs(1 << 30), ..per_second(1) };
     let [listed, spent] = [per_second(1_000_000), empty].map(|quota| ListedAccount::open(quota, start));
     let ledger = Ledger::open(quotas, None, start);
-    let spend = |name: &str, now| ledger.account(name).expect("there is a quota").spend(now);
-    let names: Vec<String> = (0..USERS).map(|number| format!("user-{number}")).collect();
-    for name in &names {
-        spend(name, start).expect("a new account is full");
+    let spend = |(name, client): &(String, IpAddr), now| {
+        ledger.account(name, *client).expect("there is a quota").spend(now)
+    };
+    // Each calls from an address of its own, as far as accounts are given by address.
+    let user = |number: u32| (format!("user-{number}"), Ipv4Addr::from_bits(number).into());
+    let users: Vec<(String, IpAddr)> = (0..USERS).map(user).collect();
+    for user in &users {
+        spend(user, start).expect("a new account is full");
     }
     Account::from(&spent).spend(start).expect("there was one");
 
@@ -43,7 +48,7 @@ fn quota(criterion: &mut Criterion) {
         bencher.iter(|| Account::from(black_box(&listed)).spend(tick()).expect("refilled"));
     });
     group.bench_function("one of 100,000 users", |bencher| {
-        let mut turns = names.iter().cycle();
+        let mut turns = users.iter().cycle();
         bencher.iter(|| spend(black_box(turns.next().expect("endless")), tick()).expect("refilled"));
     });
     group.bench_function("client address", |bencher| {

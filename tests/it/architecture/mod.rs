@@ -20,14 +20,14 @@ const LAYERS: &[&[&str]] = &[
     &["passage", "exchange"],
     &["request"],
     &["downstream", "gateway"],
-    &["audit", "descriptors", "users"],
+    &["audit", "blocks", "descriptors", "users"],
     &["telemetry"],
     &["unserved", "upstream"],
     &["alarm", "config", "outcome"],
     &["policy", "quota_store", "tls"],
-    &["files", "lookup", "quota", "wire"],
+    &["files", "guessing", "lookup", "quota", "wire"],
     &["reason", "stand_in"],
-    &["operation", "php", "threads"],
+    &["client_network", "operation", "php", "threads"],
 ];
 
 /// What judges and what reads bytes knows nothing of these, so that it can be tested and fuzzed without them.

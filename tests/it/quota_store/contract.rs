@@ -40,7 +40,9 @@ impl Accounts {
     fn of(&self, user: &str) -> Account<'_> {
         match &self.own {
             Some(own) if user == LISTED => own.into(),
-            Some(_) | None => self.ledger.account(user).expect("there is a quota for all"),
+            Some(_) | None => {
+                self.ledger.account(user, [192, 0, 2, 1].into()).expect("there is a quota for all")
+            }
         }
     }
 }

@@ -53,7 +53,7 @@ fn admitted_by_one(rate: u32, samples: &[Sample]) -> usize {
     let mut times: Vec<Instant> = samples.iter().map(|sample| sample.answered).collect();
     times.sort_unstable();
     let ledger = Ledger::open(Quotas { users, clients: None }, None, times[0]);
-    let account = ledger.account("ada").unwrap();
+    let account = ledger.account("ada", [192, 0, 2, 1].into()).unwrap();
     times.into_iter().filter(|&time| account.spend(time).is_ok()).count()
 }
 

@@ -1,7 +1,10 @@
 //! When calls pass, when they may come again, and how many users are remembered.
 
+mod places;
+
 use std::{
     cell::Cell,
+    net::Ipv4Addr,
     num::NonZeroU32,
     time::{Duration, Instant},
 };
@@ -44,9 +47,15 @@ fn accounts(max_users: usize) -> (Ledger, ListedAccount, Clock) {
     (Ledger::open(quotas, None, clock.now()), ListedAccount::open(ten_a_second(), clock.now()), clock)
 }
 
-/// The account of a user of whom there is nothing but the name.
+/// An address of its own for each number.
+fn client(number: u32) -> IpAddr {
+    Ipv4Addr::from_bits(number).into()
+}
+
+/// The account of a user of whom there is nothing but the name, and who calls from where nobody else does.
 fn of<'a>(ledger: &'a Ledger, user: &str) -> Account<'a> {
-    ledger.account(user).unwrap()
+    let number = user.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    ledger.account(user, client(number)).unwrap()
 }
 
 fn passed(account: Account<'_>, clock: &Clock, calls: usize) -> usize {
@@ -112,20 +121,25 @@ fn what_is_known_from_elsewhere_takes_the_place_of_what_was_counted() {
 #[test]
 fn without_a_quota_there_is_no_account() {
     let ledger = Ledger::open(Quotas::default(), None, Instant::now());
-    assert!(ledger.account("anyone").is_none());
+    assert!(ledger.account("anyone", [192, 0, 2, 1].into()).is_none());
 }
 
 #[test]
-fn past_the_bound_newcomers_share_one_account() {
+fn past_the_bound_newcomers_share_an_account_by_network_and_past_that_one() {
     let (ledger, _, clock) = accounts(2);
-    let passed = |user: &str, calls| passed(of(&ledger, user), &clock, calls);
-    assert_eq!(passed("ada", 1) + passed("bob", 1), 2);
-    let newcomers: usize = (0..100).map(|n| passed(&format!("new{n}"), 1)).sum();
-    assert_eq!(newcomers, 20, "all of them together have one burst");
+    let passed = |user: &str, from, calls| passed(ledger.account(user, client(from)).unwrap(), &clock, calls);
+    assert_eq!(passed("ada", 1, 1) + passed("bob", 2, 1), 2);
+    let newcomers = |from| (0..100).map(|n| passed(&format!("new{n}"), from, 1)).sum::<usize>();
+    assert_eq!((newcomers(3), newcomers(1)), (20, 20), "those from one network together have one burst");
+    assert_eq!(
+        (newcomers(4), newcomers(5)),
+        (20, 0),
+        "and so have all where that is not remembered any more"
+    );
     assert_eq!(ledger.remembered(), 2);
-    assert_eq!((passed("ada", 100), passed("bob", 100)), (19, 19), "the remembered keep theirs");
+    assert_eq!((passed("ada", 3, 100), passed("bob", 3, 100)), (19, 19), "the remembered keep theirs");
     clock.advance(Duration::from_secs(2));
-    assert_eq!(passed("new1", 100), 20, "the idle are forgotten to make room");
+    assert_eq!(passed("new1", 1, 100), 20, "the idle are forgotten to make room");
     assert_eq!((ledger.remembered(), ledger.take_forgotten()), (1, 2));
 }
 
