@@ -188,7 +188,7 @@ pub struct QuotaStore {
 /// A user whom the operator knows by name.
 #[derive(Debug, Clone)]
 pub struct User {
-    /// The api-username.
+    /// The api-username, in the spelling that goes upstream.
     pub name: String,
     /// What the user must show.
     pub rules: UserRules,

@@ -8,7 +8,7 @@ use super::canonical;
 use crate::{
     downstream::Client,
     policy::{
-        Head, Route, UserRules,
+        ApiUsername, Head, Listed, Route,
         order::{Found, Judged, Judgement},
     },
     quota_store::StoreConnection,
@@ -108,9 +108,9 @@ impl<C: Client> Judged for UnderWay<'_, C> {
         }
     }
 
-    fn find_user(&mut self, name: &str) -> Option<&UserRules> {
-        self.named = self.users.find(name);
-        self.named.map(|user| &user.rules)
+    fn find_user(&mut self, name: &ApiUsername) -> Option<Listed<'_>> {
+        self.named = self.users.find(name.folded());
+        self.named.map(|user| user.as_listed())
     }
 
     fn spend_client(&mut self) -> Result<(), Reason> {

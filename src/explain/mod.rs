@@ -21,7 +21,7 @@ use crate::{
     outcome::RequestId,
     php,
     policy::{
-        Head, Route, UserRules,
+        ApiUsername, Head, Listed, Route,
         order::{AFTERWARDS, Found, Judged, Judgement},
     },
     reason::Reason,
@@ -209,8 +209,8 @@ impl Judged for Offline<'_> {
         }
     }
 
-    fn find_user(&mut self, name: &str) -> Option<&UserRules> {
-        self.users.find(name).map(|user| &user.rules)
+    fn find_user(&mut self, name: &ApiUsername) -> Option<Listed<'_>> {
+        self.users.find(name.folded()).map(|user| user.as_listed())
     }
 
     fn spend_client(&mut self) -> Result<(), Reason> {

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::credential::{ApiKey, Credentials};
+use super::credential::{ApiKey, ApiUsername, Credentials};
 use crate::reason::Reason;
 
 /// The rules of [`Access::judge`].
@@ -56,6 +56,15 @@ pub struct UserRules {
     pub keys: Option<[KeyDigest; 2]>,
     /// From where the user may call; none: from anywhere.
     pub networks: Option<Vec<IpNet>>,
+}
+
+/// A listed user, as far as it matters to the rules.
+#[derive(Debug, Clone, Copy)]
+pub struct Listed<'a> {
+    /// The name in its listed spelling.
+    pub name: &'a ApiUsername,
+    /// What the user must show.
+    pub rules: &'a UserRules,
 }
 
 /// How users are told apart from those who only name themselves so.

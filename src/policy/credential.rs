@@ -1,6 +1,6 @@
 //! The two credentials of a call: found once each, in one spelling, and never shown.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use zeroize::Zeroizing;
 
@@ -19,9 +19,13 @@ const MAX_LENGTH: usize = 256;
 pub(super) const RULES: &[Reason] =
     &[Reason::CredentialMissing, Reason::CredentialAmbiguous, Reason::CredentialMalformed];
 
-/// The user of a call, as n4n knows it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiUsername(Box<str>);
+/// The user of a call. Names that differ in the case of ASCII letters alone are one user's, as they are to n4n's database.
+#[derive(Clone)]
+pub struct ApiUsername {
+    spelling: Arc<str>,
+    /// The name in lower case, where it is not spelt so.
+    folded: Option<Arc<str>>,
+}
 
 /// The key that goes with an [`ApiUsername`]: it can be forwarded, never shown.
 #[derive(Clone)]
@@ -59,7 +63,7 @@ impl Credentials {
         let Some(username) = username.filter(|_| is_well_formed(first_key)) else {
             return Err(Reason::CredentialMalformed);
         };
-        Ok(Self { username: ApiUsername(username.into()), key: ApiKey(Zeroizing::new(first_key.into())) })
+        Ok(Self { username: ApiUsername::from(username), key: ApiKey(Zeroizing::new(first_key.into())) })
     }
 }
 
@@ -86,14 +90,31 @@ impl<'a> FieldMatches<'a> {
 }
 
 /// Whether bytes can be a credential: at most 256 of them, all visible ASCII.
+///
+/// The database behind n4n compares names by a collation that may pass over case, accents, trailing spaces or control
+/// characters. Of visible ASCII no collation takes two characters for one but the two cases of a letter, and none passes
+/// over any, so that [`ApiUsername::folded`] folds all that there is to fold. Whoever accepts more here has to fold more there.
 pub fn is_well_formed(value: &[u8]) -> bool {
     value.len() <= MAX_LENGTH && value.iter().all(u8::is_ascii_graphic)
 }
 
+impl From<&str> for ApiUsername {
+    fn from(name: &str) -> Self {
+        let is_folded = !name.bytes().any(|byte| byte.is_ascii_uppercase());
+        let folded = (!is_folded).then(|| name.to_ascii_lowercase().into());
+        Self { spelling: name.into(), folded }
+    }
+}
+
 impl ApiUsername {
-    /// The name as text; it is visible ASCII.
+    /// The name as it is spelt, which is how it goes upstream and is shown.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.spelling
+    }
+
+    /// The name in lower case: what users are told apart by.
+    pub fn folded(&self) -> &str {
+        self.folded.as_deref().unwrap_or(&self.spelling)
     }
 }
 

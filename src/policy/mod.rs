@@ -22,7 +22,7 @@ use crate::{
     operation::{Operation, UNLOCK},
     reason::Reason,
 };
-pub use access::{Access, UserRules};
+pub use access::{Access, Listed, UserRules};
 pub use body::{Lookup, LookupKey};
 pub use client::Clients;
 pub use credential::{ApiKey, ApiUsername, Credentials};

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use super::{Call, Credentials, Head, Lookup, Mode, Policy, Route, UserRules, access, credential, head};
+use super::{
+    ApiUsername, Call, Credentials, Head, Listed, Lookup, Mode, Policy, Route, access, credential, head,
+};
 use crate::reason::Reason;
 
 /// The rules on who may connect.
@@ -40,8 +42,8 @@ pub trait Judged: Send {
     /// Takes note of what was found out.
     fn note(&mut self, found: Found<'_>);
 
-    /// Finds the listed user of that name; gives the user's rules.
-    fn find_user(&mut self, name: &str) -> Option<&UserRules>;
+    /// Finds the listed user of that name, in whatever case it is spelt.
+    fn find_user(&mut self, name: &ApiUsername) -> Option<Listed<'_>>;
 
     /// Takes a call from the quota of its client's address.
     ///
@@ -63,7 +65,7 @@ pub enum Found<'a> {
     Client(IpAddr),
     /// Where it goes.
     Route(Route),
-    /// Its credentials, well-formed.
+    /// Its credentials, well-formed; a listed user's name in its listed spelling.
     Credentials(&'a Credentials),
     /// That whoever calls is the user that the credentials name.
     User,
@@ -141,11 +143,15 @@ impl Policy {
     async fn judge_call(&self, request: &mut impl Judged, client: IpAddr) -> Result<Call, Reason> {
         request.judges(head::UNLOCK_REASONS);
         request.judges(credential::RULES);
-        let credentials = self.judge_head(&request.head())?;
-        request.note(Found::Credentials(&credentials));
+        let mut credentials = self.judge_head(&request.head())?;
         request.judges(access::RULES);
-        let listed = request.find_user(credentials.username.as_str());
-        self.judge_user(&credentials, listed, client)?;
+        let listed = request.find_user(&credentials.username);
+        let verdict = self.judge_user(&credentials, listed.map(|listed| listed.rules), client);
+        if let Some(listed) = listed {
+            credentials.username = listed.name.clone();
+        }
+        request.note(Found::Credentials(&credentials));
+        verdict?;
         request.note(Found::User);
         request.judges(DECLARATION);
         self.judge_declaration(&request.head())?;

@@ -72,7 +72,7 @@ impl order::Judged for OnPaper<'_> {
 
     fn note(&mut self, _: order::Found<'_>) {}
 
-    fn find_user(&mut self, _: &str) -> Option<&UserRules> {
+    fn find_user(&mut self, _: &ApiUsername) -> Option<Listed<'_>> {
         None
     }
 

@@ -50,9 +50,9 @@ impl<'a> From<&'a ListedAccount> for Account<'a> {
 }
 
 impl<'a> Account<'a> {
-    /// The account in a table of the user with this name.
-    pub(super) fn among(table: &'a Limiter<Accounts>, username: &str) -> Self {
-        Self(Kept::Among(table, table.accounts().fingerprint(username)))
+    /// The account in a table of the user with this name in lower case.
+    pub(super) fn among(table: &'a Limiter<Accounts>, folded: &str) -> Self {
+        Self(Kept::Among(table, table.accounts().fingerprint(folded)))
     }
 
     /// The quota that it is judged by.

@@ -119,9 +119,9 @@ impl Ledger {
         }
     }
 
-    /// The account of an unlisted user; none where no quota applies.
-    pub fn account(&self, username: &str) -> Option<Account<'_>> {
-        self.users.as_deref().map(|table| Account::among(table, username))
+    /// The account of an unlisted user, by its name in lower case; none where no quota applies.
+    pub fn account(&self, folded: &str) -> Option<Account<'_>> {
+        self.users.as_deref().map(|table| Account::among(table, folded))
     }
 
     /// Takes one request from the client address' account. An IPv6 client counts as its /64, which is what

@@ -178,7 +178,7 @@ impl Request {
     /// # Errors
     /// `quota_exceeded`.
     pub async fn spend(&mut self, call: &Call, connection: &StoreConnection) -> Result<(), Reason> {
-        let username = call.credentials.username.as_str();
+        let username = call.credentials.username.folded();
         let account = match &self.user {
             Some(user) => user.account(),
             None => self.live.ledger.account(username),

@@ -19,6 +19,7 @@ mod http2;
 mod lifecycle;
 mod mishaps;
 mod mixture;
+mod names;
 mod network_faults;
 mod observe;
 mod openapi;
