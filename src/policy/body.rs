@@ -3,8 +3,8 @@
 use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
-use regex::bytes::Regex;
 
+use super::Patterns;
 use crate::{operation::UNLOCK, php, reason::Reason};
 
 /// What a customer is looked up by, in the order of [`Operation::keys`](crate::operation::Operation::keys).
@@ -62,7 +62,7 @@ impl Lookup {
     ///
     /// # Errors
     /// The first broken rule from `body_malformed` to `lookup_invalid`, over the whole body.
-    pub fn of(body: &[u8], value_pattern: &Regex) -> Result<Self, Reason> {
+    pub fn of(body: &[u8], patterns: &Patterns) -> Result<Self, Reason> {
         let mut lookup = None;
         let mut worst: Option<Reason> = None;
         let mut broken = |reason: Reason| worst = Some(worst.map_or(reason, |worst| worst.min(reason)));
@@ -80,7 +80,7 @@ impl Lookup {
         match (worst, lookup) {
             (Some(worst), _) => Err(worst),
             (None, None) => Err(Reason::LookupMissing),
-            (None, Some((_, value))) if value.is_empty() || !value_pattern.is_match(value.as_bytes()) => {
+            (None, Some((key, value))) if !patterns.of(key).matches(value.as_bytes()) => {
                 Err(Reason::LookupInvalid)
             }
             (None, Some((key, value))) => Ok(Self { key, value: value.into_owned() }),

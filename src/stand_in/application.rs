@@ -69,9 +69,7 @@ pub(super) fn respond(request: &CgiRequest, customers: &Customers) -> Conduct {
             "One of customer_id, subscription_id and orderid is required",
         ));
     };
-    if key == CustomerKey::CustomerId
-        && let Some(trouble) = trouble(&value)
-    {
+    if let Some(trouble) = trouble(&value) {
         return trouble;
     }
     Conduct::Answer(match customers.unlock(key, &value) {
@@ -105,9 +103,9 @@ fn lookup(body: &[u8]) -> Option<(CustomerKey, Cow<'_, [u8]>)> {
     })
 }
 
-/// The misbehaviour that a `customer_id` asks for.
-fn trouble(customer_id: &[u8]) -> Option<Conduct> {
-    Some(match customer_id {
+/// The misbehaviour that an id asks for.
+fn trouble(id: &[u8]) -> Option<Conduct> {
+    Some(match id {
         b"fail" => Conduct::Answer(Response::page(StatusCode::INTERNAL_SERVER_ERROR, FATAL_ERROR)),
         b"html" => Conduct::Answer(Response::page(StatusCode::OK, "Please log in.")),
         b"big" => {
@@ -124,7 +122,7 @@ fn trouble(customer_id: &[u8]) -> Option<Conduct> {
         b"reset" => Conduct::Reset,
         b"hang" => Conduct::Hang,
         _ => {
-            let digits = str::from_utf8(customer_id.strip_prefix(b"slow-")?).ok()?;
+            let digits = str::from_utf8(id.strip_prefix(b"slow-")?).ok()?;
             let delay = Duration::from_millis(digits.parse().ok()?);
             Conduct::AnswerAfter(delay.min(MAX_DELAY), unlocked())
         }

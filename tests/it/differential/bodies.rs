@@ -216,9 +216,13 @@ impl Bodies {
                 let length = 1 + self.random.below(8);
                 self.conforming(length)
             }
-            9..11 => {
+            9 => {
                 let length = 63 + self.random.below(3);
-                self.conforming(length)
+                self.word(length)
+            }
+            10 => {
+                let length = 17 + self.random.below(3);
+                self.number(length)
             }
             11..14 => {
                 let length = 1 + self.random.below(8);
@@ -241,8 +245,26 @@ impl Bodies {
         }
     }
 
+    /// A number, or now and then a word, or what is neither and has its characters.
     fn conforming(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| CONFORMING[self.random.below(CONFORMING.len())]).collect()
+        match self.random.below(12) {
+            0..8 => self.number(length),
+            8..11 => self.word(length),
+            _ => (0..length).map(|_| CONFORMING[self.random.below(CONFORMING.len())]).collect(),
+        }
+    }
+
+    fn number(&mut self, length: usize) -> Vec<u8> {
+        let digit = |digits: &[u8], random: &mut Random| digits[random.below(digits.len())];
+        let mut number = vec![digit(b"123456789", &mut self.random)];
+        number.extend((1..length).map(|_| digit(b"0123456789", &mut self.random)));
+        number
+    }
+
+    fn word(&mut self, length: usize) -> Vec<u8> {
+        let mut word = vec![b"abcxyzABCXYZ"[self.random.below(12)]];
+        word.extend((1..length).map(|_| CONFORMING[self.random.below(CONFORMING.len())]));
+        word
     }
 
     /// Percent-encodes some bytes, in either case.
