@@ -104,6 +104,9 @@ impl<C: Client> Judged for UnderWay<'_, C> {
             Found::Credentials(credentials) => request.credentials = Some(credentials.clone()),
             Found::User => request.user = self.named.cloned(),
             Found::Lookup(lookup) => request.lookup = Some(lookup.key),
+            Found::Misplaced(misplaced) => {
+                request.gateway.key_misplaced(&misplaced, Some(request.client), request.id);
+            }
             Found::Observed(broken) => request.observed = Some(broken),
         }
     }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
 
-use super::Patterns;
+use super::{Patterns, credential::MASK};
 use crate::{operation::UNLOCK, php, reason::Reason};
 
 /// What a customer is looked up by, in the order of [`Operation::keys`](crate::operation::Operation::keys).
@@ -25,6 +25,8 @@ pub struct Lookup {
     pub key: LookupKey,
     /// The value, decoded.
     pub value: String,
+    /// Whether the value is an api-key, which is not shown.
+    is_key: bool,
 }
 
 impl LookupKey {
@@ -83,8 +85,18 @@ impl Lookup {
             (None, Some((key, value))) if !patterns.of(key).matches(value.as_bytes()) => {
                 Err(Reason::LookupInvalid)
             }
-            (None, Some((key, value))) => Ok(Self { key, value: value.into_owned() }),
+            (None, Some((key, value))) => Ok(Self { key, value: value.into_owned(), is_key: false }),
         }
+    }
+
+    /// The value as it is shown; [`MASK`] where it is an api-key.
+    pub fn shown(&self) -> &str {
+        if self.is_key { MASK } else { &self.value }
+    }
+
+    /// Takes note that the value is an api-key.
+    pub const fn hide(&mut self) {
+        self.is_key = true;
     }
 
     /// The pair as the one body n4n may read.

@@ -13,7 +13,10 @@ use crate::{
 };
 
 /// The most bytes a credential may have.
-const MAX_LENGTH: usize = 256;
+pub(super) const MAX_LENGTH: usize = 256;
+
+/// What is shown in the place of a key.
+pub const MASK: &str = "***";
 
 /// The rules of [`Credentials::of`].
 pub(super) const RULES: &[Reason] =
@@ -25,6 +28,8 @@ pub struct ApiUsername {
     spelling: Arc<str>,
     /// The name in lower case, where it is not spelt so.
     folded: Option<Arc<str>>,
+    /// Whether it is an api-key, which is not shown.
+    is_key: bool,
 }
 
 /// The key that goes with an [`ApiUsername`]: it can be forwarded, never shown.
@@ -102,19 +107,29 @@ impl From<&str> for ApiUsername {
     fn from(name: &str) -> Self {
         let is_folded = !name.bytes().any(|byte| byte.is_ascii_uppercase());
         let folded = (!is_folded).then(|| name.to_ascii_lowercase().into());
-        Self { spelling: name.into(), folded }
+        Self { spelling: name.into(), folded, is_key: false }
     }
 }
 
 impl ApiUsername {
-    /// The name as it is spelt, which is how it goes upstream and is shown.
+    /// The name as it is spelt, which is how it is shown; [`MASK`] where it is an api-key.
     pub fn as_str(&self) -> &str {
+        if self.is_key { MASK } else { &self.spelling }
+    }
+
+    /// The name in lower case: what users are told apart by. Those whose name is an api-key are one.
+    pub fn folded(&self) -> &str {
+        if self.is_key { MASK } else { self.folded.as_deref().unwrap_or(&self.spelling) }
+    }
+
+    /// What goes upstream.
+    pub fn forwarded(&self) -> &str {
         &self.spelling
     }
 
-    /// The name in lower case: what users are told apart by.
-    pub fn folded(&self) -> &str {
-        self.folded.as_deref().unwrap_or(&self.spelling)
+    /// Takes note that the name is an api-key.
+    pub const fn hide(&mut self) {
+        self.is_key = true;
     }
 }
 

@@ -10,6 +10,8 @@ pub mod body;
 pub mod client;
 pub mod credential;
 pub mod head;
+pub mod key_digest;
+pub mod misplaced;
 pub mod order;
 pub mod path;
 pub mod pattern;
@@ -27,6 +29,7 @@ pub use body::{Lookup, LookupKey};
 pub use client::Clients;
 pub use credential::{ApiKey, ApiUsername, Credentials};
 pub use head::Head;
+pub use misplaced::{KnownKeys, Misplaced, Place};
 pub use pattern::{Pattern, Patterns};
 
 /// What becomes of paths other than the unlock path.

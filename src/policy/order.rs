@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use super::{
-    ApiUsername, Call, Credentials, Head, Listed, Lookup, Mode, Policy, Route, access, credential, head,
+    ApiUsername, Call, Credentials, Head, Listed, Lookup, Misplaced, Mode, Policy, Route, access, credential,
+    head,
 };
 use crate::reason::Reason;
 
@@ -71,6 +72,8 @@ pub enum Found<'a> {
     User,
     /// By what a customer is looked up.
     Lookup(&'a Lookup),
+    /// An api-key where something else belongs.
+    Misplaced(Misplaced),
     /// The rule it breaks and that observe mode lets pass.
     Observed(Reason),
 }
@@ -147,8 +150,18 @@ impl Policy {
         request.judges(access::RULES);
         let listed = request.find_user(&credentials.username);
         let verdict = self.judge_user(&credentials, listed.map(|listed| listed.rules), client);
+        let is_listed = listed.is_some();
+        // Of a call that passes under a listed name the name is no key. Of others it is digested, whether it is listed or
+        // not, so that a refusal takes as long.
+        let misplaced = (!is_listed || verdict == Err(Reason::CredentialUnknown))
+            .then(|| self.access.known.in_username(&credentials, is_listed))
+            .flatten();
         if let Some(listed) = listed {
             credentials.username = listed.name.clone();
+        }
+        if let Some(misplaced) = misplaced {
+            credentials.username.hide();
+            request.note(Found::Misplaced(misplaced));
         }
         request.note(Found::Credentials(&credentials));
         verdict?;
@@ -158,7 +171,11 @@ impl Policy {
         request.judges(ARRIVAL);
         let body = request.body().await?;
         request.judges(Lookup::RULES);
-        let call = self.judge_body(credentials, &body)?;
+        let mut call = self.judge_body(credentials, &body)?;
+        if let Some(misplaced) = self.access.known.in_lookup(&call.credentials, &call.lookup) {
+            call.lookup.hide();
+            request.note(Found::Misplaced(misplaced));
+        }
         request.note(Found::Lookup(&call.lookup));
         Ok(call)
     }

@@ -220,7 +220,7 @@ impl Request {
             client: Some(self.client),
             user: self.credentials.as_ref().map(|credentials| credentials.username.as_str()),
             lookup: lookup.map(|lookup| lookup.key),
-            value: lookup.map(|lookup| lookup.value.as_str()),
+            value: lookup.map(Lookup::shown),
         };
         trail.intent(&intent).await.map_err(|_| Reason::AuditUnavailable)?;
         self.is_intended = true;

@@ -18,6 +18,7 @@ mod harness;
 mod http2;
 mod lifecycle;
 mod mishaps;
+mod misplaced_keys;
 mod mixture;
 mod names;
 mod network_faults;

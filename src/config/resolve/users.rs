@@ -36,7 +36,7 @@ pub(super) fn access(mut table: Table<'_>, users: &[User], faults: &mut Faults<'
         );
     }
     table.close(faults);
-    Access::new(users.iter().map(|user| &user.rules), refuses_unlisted)
+    Access::new(users.iter().map(|user| (&*user.name, &user.rules)), refuses_unlisted)
 }
 
 pub(super) fn users(tables: Vec<Table<'_>>, faults: &mut Faults<'_>) -> Vec<User> {

@@ -43,7 +43,7 @@ fn php_sees_the_judged_pair_or_nothing() {
     let seen = php.seen();
     assert!(forwarded.len() * 100 >= BODIES * 15, "just {} bodies were accepted", forwarded.len());
     assert_eq!(seen.len(), forwarded.len(), "PHP saw as many calls as were accepted");
-    for ((body, Lookup { key, value }, request_id), seen) in forwarded.iter().zip(seen) {
+    for ((body, Lookup { key, value, .. }, request_id), seen) in forwarded.iter().zip(seen) {
         let case = body.escape_ascii();
         assert_eq!(seen["server"]["HTTP_X_REQUEST_ID"], **request_id, "{case}");
         assert_eq!(seen["pairs"], json!({ key.name(): value }), "{case}");
