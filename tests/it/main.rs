@@ -8,6 +8,7 @@ mod attacks;
 mod canonical;
 mod check;
 mod clients;
+mod database;
 mod demo;
 mod differential;
 mod exchange;

@@ -3,10 +3,10 @@
 use n4n_gateway::policy::Lookup;
 use serde_json::json;
 
+use super::SEED;
 use super::bodies::Bodies;
 use super::judgement::Judge;
-use super::seed;
-use crate::harness::{Call, Gateway, Php};
+use crate::harness::{Call, Gateway, Php, seed};
 
 /// How many bodies are sent, all on one connection.
 const BODIES: usize = 3000;
@@ -19,7 +19,7 @@ fn php_sees_the_judged_pair_or_nothing() {
     let mut wire = gateway.connect();
     let mut forwarded: Vec<(Vec<u8>, Lookup, String)> = Vec::new();
 
-    for (index, body) in Bodies::from_seed(seed()).take(BODIES).enumerate() {
+    for (index, body) in Bodies::from_seed(seed(SEED)).take(BODIES).enumerate() {
         let case = format!("body {index}, \"{}\"", body.escape_ascii());
         let call = Call::unlock().body(&body);
         let call = if index % 3 == 0 { call.chunked(1 + index % 7) } else { call };
