@@ -178,7 +178,8 @@ fn a_pattern_is_for_one_key_or_for_those_that_have_none_of_their_own() {
 fn patterns_that_let_a_number_pass_in_several_spellings_are_warned_of() {
     let told = |text: &str| parse(&format!("{MINIMAL}[policy]\n{text}")).unwrap().warnings();
     let [all] = &told("value_pattern = '[0-9]{1,20}'")[..] else { panic!("one warning") };
-    let begins = "policy.patterns: customer_id, subscription_id, orderid may be `0`, `9223372036854775808`, `0191`, `00191` and";
+    let begins =
+        "policy.patterns: customer_id, subscription_id, orderid may be `0`, `0191`, `00191`, `000191` and";
     assert!(all.starts_with(begins), "{all}");
     let [first, second] = &told("patterns = { customer_id = '[1-9][0-9]*[.]0', orderid = '[0-9]' }")[..]
     else {

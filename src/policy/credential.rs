@@ -151,3 +151,25 @@ impl fmt::Debug for ApiKey {
         f.write_str("ApiKey(***)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_told_from_others_by_its_letters_and_not_their_case() {
+        for (name, folded) in [("ada", "ada"), ("Ada_B-7@X", "ada_b-7@x"), ("[\\]^_`{|}~", "[\\]^_`{|}~")] {
+            let name = ApiUsername::from(name);
+            assert_eq!(name.folded(), folded);
+            assert_eq!(name.as_str(), name.forwarded());
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_a_key_is_forwarded_and_shown_nowhere() {
+        let mut name = ApiUsername::from("44B5498D");
+        name.hide();
+        assert_eq!((name.as_str(), name.folded(), name.forwarded()), (MASK, MASK, "44B5498D"));
+        assert!(!format!("{name:?}").contains("44"));
+    }
+}

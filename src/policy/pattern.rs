@@ -19,7 +19,7 @@ pub struct Patterns([Pattern; LookupKey::ALL.len()]);
 
 /// Values that a number column takes for the number of another, beside numbers behind zeros: it reads as far as a number
 /// goes, passing over white space before it, and takes what is no number for 0.
-const MISREAD: [&str; 19] = [
+const MISREAD: [&str; 18] = [
     "0",
     "-0",
     "191abc",
@@ -38,9 +38,10 @@ const MISREAD: [&str; 19] = [
     "191e4567-e89b-12d3-a456-426614174000",
     "191e4567e89b12d3a456426614174000",
     "191\u{661}",
-    // Above the largest BIGINT, at which it stops, as an integer of PHP's does.
-    "9223372036854775808",
 ];
+
+/// A number above the largest BIGINT, at which a column stops, as an integer of PHP's does.
+const LARGE: &str = "9223372036854775808";
 
 /// The longest number behind zeros that is tried.
 const WIDEST: usize = 20;
@@ -72,7 +73,7 @@ impl Pattern {
     /// Values that it lets pass and that a number column would take for another.
     pub fn misread(&self) -> Vec<String> {
         let behind_zeros = (4..=WIDEST).map(|width| format!("{:0>width$}", 191));
-        let values = MISREAD.into_iter().map(str::to_owned).chain(behind_zeros);
+        let values = MISREAD.into_iter().map(str::to_owned).chain(behind_zeros).chain([LARGE.to_owned()]);
         values.filter(|value| self.matches(value.as_bytes())).collect()
     }
 
