@@ -92,7 +92,7 @@ const MIX: [(&str, &str, &str, &str); 16] = [
     (METHOD, PATH, SAMPLE_USERNAME, "customer_id=191"),
     (METHOD, PATH, SAMPLE_USERNAME, "customer_id=404"),
     (METHOD, PATH, SAMPLE_USERNAME, "orderid=90191"),
-    (METHOD, PATH, SAMPLE_USERNAME, "customer_id=slow-40"),
+    (METHOD, PATH, SAMPLE_USERNAME, "orderid=slow-40"),
     (METHOD, PATH, "batch", "customer_id=191"),
     (METHOD, PATH, SAMPLE_USERNAME, "customer_id=1&customer_id=2"),
     (METHOD, PATH, SAMPLE_USERNAME, "customer.id=191"),
@@ -101,8 +101,8 @@ const MIX: [(&str, &str, &str, &str); 16] = [
     (METHOD, concat!(unlock!(path), "?customer_id=1"), SAMPLE_USERNAME, "customer_id=191"),
     (METHOD, "/api/customer//unlock", SAMPLE_USERNAME, "customer_id=191"),
     (METHOD, PATH, "", "customer_id=191"),
-    (METHOD, PATH, SAMPLE_USERNAME, "customer_id=reset"),
-    (METHOD, PATH, SAMPLE_USERNAME, "customer_id=fail"),
+    (METHOD, PATH, SAMPLE_USERNAME, "orderid=reset"),
+    (METHOD, PATH, SAMPLE_USERNAME, "orderid=fail"),
 ];
 
 /// Sends the mix over and over, in bursts that now and then go over the quota.

@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -22,7 +22,9 @@ use crate::{
     blocks::Blocks,
     config::Settings,
     descriptors::{self, Shares},
-    outcome::Record,
+    operation::UNLOCK,
+    outcome::{Record, RequestId},
+    policy::{Misplaced, Place},
     quota::{Ledger, Quotas},
     quota_store::Store,
     telemetry::{
@@ -66,6 +68,7 @@ struct Lines {
     handshakes: [Limited; HandshakeFailure::ALL.len()],
     connections: [Limited; ConnectionRefused::ALL.len()],
     streams: [Limited; StreamRefused::ALL.len()],
+    misplaced: [Limited; Place::ALL.len()],
 }
 
 /// Where the process is in its life.
@@ -255,6 +258,24 @@ impl Gateway {
         }
     }
 
+    /// Counts and tells of an api-key that stood where something else belongs, and was masked.
+    pub fn key_misplaced(&self, misplaced: &Misplaced, client: Option<IpAddr>, request_id: RequestId) {
+        let Misplaced { place, owner } = misplaced;
+        self.metrics.key_misplaced(*place);
+        if let Some(left_out) = self.lines.misplaced[*place as usize].admit(Instant::now()) {
+            let (client, place) = (client.map(tracing::field::display), place.label());
+            let owner = owner.as_deref().unwrap_or("not known");
+            tracing::warn!(
+                client,
+                place,
+                owner,
+                %request_id,
+                left_out,
+                "an api-key stands where something else belongs, and is masked here; it may be in logs on its way: change it"
+            );
+        }
+    }
+
     /// Counts a connection that could not be accepted for want of something of the system's; tells when that begins,
     /// and when it is over.
     pub fn accept_failed(self: &Arc<Self>, error: &io::Error) {
@@ -278,6 +299,17 @@ impl Gateway {
 
     /// Counts and logs a request that has ended.
     pub fn record(&self, live: &Live, record: &Record<'_>) {
+        let other_path = record.path.filter(|path| *path != UNLOCK.path);
+        match other_path.and_then(|path| live.settings.policy.access.known.in_path(path)) {
+            None => self.record_masked(live, record),
+            Some((path, misplaced)) => {
+                self.key_misplaced(&misplaced, record.client, record.request_id);
+                self.record_masked(live, &Record { path: Some(&path), ..*record });
+            }
+        }
+    }
+
+    fn record_masked(&self, live: &Live, record: &Record<'_>) {
         self.metrics.record(record);
         self.refusals.record(record);
         if let Some(log) = &live.access_log {

@@ -15,6 +15,11 @@ pub struct Operation {
     pub media_type: &'static str,
     /// The parameters of which a body has one, by which a customer is looked up.
     pub keys: [&'static str; 3],
+    /// What the value of each key must be unless the configuration says otherwise, as regular expressions for the whole.
+    ///
+    /// A number column reads text as far as a number goes, so nothing here begins like a number and goes on as something
+    /// else, and a number has one spelling. Eighteen digits fit into every integer of 64 bits.
+    pub patterns: [&'static str; 3],
     /// The body of a 2xx answer, white space around it aside, that says the operation was carried out.
     pub success: &'static str,
 }
@@ -38,6 +43,12 @@ macro_rules! unlock {
     };
     (orderid) => {
         "orderid"
+    };
+    (number) => {
+        "[1-9][0-9]{0,17}"
+    };
+    (number or word) => {
+        concat!($crate::operation::unlock!(number), "|[A-Za-z][0-9A-Za-z_.:-]{0,63}")
     };
     (keys $joined:literal) => {
         concat!(
@@ -66,6 +77,7 @@ pub static UNLOCK: Operation = Operation {
     segments: ["api", "customer", "unlock"],
     media_type: unlock!(media_type),
     keys: [unlock!(customer_id), unlock!(subscription_id), unlock!(orderid)],
+    patterns: [unlock!(number), unlock!(number or word), unlock!(number or word)],
     success: "true",
 };
 

@@ -143,7 +143,7 @@ impl UnlockResult {
 pub type UserCounters = [IntCounter; Outcome::LABELS.len()];
 
 /// One request, ended.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
     /// When it began.
     pub time: SystemTime,

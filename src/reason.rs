@@ -305,7 +305,13 @@ impl Reason {
                 Some(StatusCode::BAD_REQUEST),
                 "lookup_invalid",
                 "The lookup value is not acceptable",
-                "Send an id that is not empty and has only the characters and length this gateway's `value_pattern` allows.",
+                concat!(
+                    "Send the id as a whole number that does not begin with 0, of at most 18 digits, and nothing around it; `",
+                    unlock!(subscription_id),
+                    "` and `",
+                    unlock!(orderid),
+                    "` may also begin with a letter and go on in letters, digits and `_.:-`, 64 in all. The gateway's operator may have set other forms."
+                ),
             ),
             Self::Overloaded => (
                 Some(StatusCode::SERVICE_UNAVAILABLE),

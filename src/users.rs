@@ -5,20 +5,20 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 use crate::{
     config::User,
     outcome::UserCounters,
-    policy::UserRules,
+    policy::{ApiUsername, Listed, UserRules},
     quota::{Account, Balance, ListedAccount, Quota},
     telemetry::metrics::Metrics,
 };
 
-/// Every listed user, by name.
+/// Every listed user, by its name in lower case.
 #[derive(Debug)]
 pub struct Users(HashMap<Arc<str>, Arc<ListedUser>>);
 
 /// A listed user.
 #[derive(Debug)]
 pub struct ListedUser {
-    /// The api-username.
-    pub name: Arc<str>,
+    /// The api-username, as it is listed.
+    pub name: ApiUsername,
     /// What the user must show.
     pub rules: UserRules,
     /// The user's requests.
@@ -39,19 +39,23 @@ impl Users {
     ) -> Self {
         let open = |user: &User| {
             let quota = user.quota.or(quota_for_all);
-            let known = previous.and_then(|previous| previous.find(&user.name));
-            let user = match known.filter(|known| known.rules == user.rules && known.quota() == quota) {
+            let name = ApiUsername::from(&*user.name);
+            let known = previous.and_then(|previous| previous.find(name.folded()));
+            let is_unchanged = |known: &ListedUser| {
+                known.name.as_str() == user.name && known.rules == user.rules && known.quota() == quota
+            };
+            let user = match known.filter(|known| is_unchanged(known)) {
                 Some(unchanged) => unchanged.clone(),
                 None => Arc::new(ListedUser::open(user, quota, known.map(|known| &**known), metrics, now)),
             };
-            (user.name.clone(), user)
+            (name.folded().into(), user)
         };
         Self(listed.iter().map(open).collect())
     }
 
-    /// The listed user of this name.
-    pub fn find(&self, name: &str) -> Option<&Arc<ListedUser>> {
-        self.0.get(name)
+    /// The listed user of this name in lower case.
+    pub fn find(&self, folded: &str) -> Option<&Arc<ListedUser>> {
+        self.0.get(folded)
     }
 
     /// All of them, in no order.
@@ -70,7 +74,7 @@ impl ListedUser {
     ) -> Self {
         let kept = previous.filter(|previous| previous.quota() == quota);
         Self {
-            name: user.name.as_str().into(),
+            name: ApiUsername::from(&*user.name),
             rules: user.rules.clone(),
             counters: metrics.user_counters(&user.name),
             account: match kept {
@@ -78,6 +82,11 @@ impl ListedUser {
                 None => quota.map(|quota| Arc::new(ListedAccount::open(quota, now))),
             },
         }
+    }
+
+    /// What the rules have to know of the user.
+    pub const fn as_listed(&self) -> Listed<'_> {
+        Listed { name: &self.name, rules: &self.rules }
     }
 
     /// The quota that applies to the user, if any does.
@@ -128,7 +137,7 @@ mod tests {
         assert_eq!((passed(&users, "own", now), passed(&users, "default", now)), (Some(2), Some(5)));
         let users = Users::open(&listed, None, &metrics, None, now);
         assert_eq!((passed(&users, "own", now), passed(&users, "default", now)), (Some(2), None));
-        assert!(users.find("unlisted").is_none() && users.find("Own").is_none());
+        assert!(users.find("unlisted").is_none());
     }
 
     #[test]
@@ -144,7 +153,7 @@ mod tests {
         ];
         let before = Users::open(&before, Some(burst_of(4)), &metrics, None, start);
         for user in before.iter() {
-            assert!(passed(&before, &user.name, start) > Some(1), "{}", user.name);
+            assert!(passed(&before, user.name.folded(), start) > Some(1), "{:?}", user.name);
             user.counters[0].inc();
         }
         let after = [

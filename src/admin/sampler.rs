@@ -313,22 +313,24 @@ fn blocked(live: &Live) -> Vec<Blocked> {
 
 /// Listed users with at most half of their burst left, and unlisted ones who were over theirs lately.
 fn users(live: &Live, refusals: &[Refusal]) -> Vec<User> {
-    let mut refused: BTreeMap<(&str, bool), u64> = BTreeMap::new();
+    // By name in lower case; spelt as it was last.
+    let mut refused: BTreeMap<(String, bool), (&str, u64)> = BTreeMap::new();
     for refusal in refusals {
         let is_late = refusal.time.elapsed().is_ok_and(|age| age > LATELY);
         if let (Some(user), false, Some(Reason::QuotaExceeded)) =
             (&refusal.user, is_late, refusal.outcome.reason())
         {
-            *refused.entry((user, refusal.is_listed)).or_default() += refusal.times;
+            let key = (user.to_ascii_lowercase(), refusal.is_listed);
+            refused.entry(key).or_insert((user, 0)).1 += refusal.times;
         }
     }
     let now = Instant::now();
     let near = |user: &ListedUser| {
         let balance = user.balance(now)?;
-        let refused = refused.get(&(&*user.name, true)).copied().unwrap_or(0);
+        let refused = refused.get(&(user.name.folded().to_owned(), true)).map_or(0, |(_, times)| *times);
         let burst = balance.quota.burst.get();
         (refused > 0 || balance.remaining <= burst / 2).then(|| User {
-            name: (*user.name).into(),
+            name: user.name.as_str().into(),
             is_listed: true,
             remaining: balance.remaining,
             burst,
@@ -336,7 +338,7 @@ fn users(live: &Live, refusals: &[Refusal]) -> Vec<User> {
             refused,
         })
     };
-    let unlisted = refused.iter().filter(|((_, is_listed), _)| !is_listed).map(|((name, _), times)| User {
+    let unlisted = refused.iter().filter(|((_, is_listed), _)| !is_listed).map(|(_, (name, times))| User {
         name: (*name).into(),
         is_listed: false,
         remaining: 0,

@@ -63,6 +63,10 @@ impl<'a> Faults<'a> {
         self.add(self.spans.get(place).cloned(), place, reason, mend);
     }
 
+    pub(super) const fn count(&self) -> usize {
+        self.found.len()
+    }
+
     pub(super) const fn is_empty(&self) -> bool {
         self.found.is_empty()
     }

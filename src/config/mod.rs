@@ -25,7 +25,7 @@ pub use units::HostPort;
 use crate::{
     files,
     guessing::Allowance,
-    policy::{Policy, UserRules},
+    policy::{LookupKey, Patterns, Policy, UserRules},
     quota::{Quota, UnlistedQuota},
     quota_store::{Address, WhenRedisFails},
     tls::{Expiring, Trust},
@@ -201,7 +201,7 @@ pub struct WrongKeys {
 /// A user whom the operator knows by name.
 #[derive(Debug, Clone)]
 pub struct User {
-    /// The api-username.
+    /// The api-username, in the spelling that goes upstream.
     pub name: String,
     /// What the user must show.
     pub rules: UserRules,
@@ -259,7 +259,7 @@ impl Settings {
     /// What an operator should know today although the gateway starts.
     pub fn warnings(&self) -> Vec<String> {
         let dates = self.certificates().into_iter().filter_map(Expiring::warning);
-        surroundings::warnings(self).into_iter().chain(dates).collect()
+        surroundings::warnings(self).into_iter().chain(misread(&self.policy.patterns)).chain(dates).collect()
     }
 
     /// The files of the certificates that the gateway shows to either side, or believes; each once.
@@ -273,6 +273,33 @@ impl Settings {
         }
         files
     }
+}
+
+/// How many values of a kind a warning names.
+const NAMED: usize = 4;
+
+/// Tells of lookup values that pass and that a number column reads as others; keys that let the same pass together.
+fn misread(patterns: &Patterns) -> Vec<String> {
+    let mut found: Vec<(Vec<String>, Vec<&str>)> = Vec::new();
+    for key in LookupKey::ALL {
+        let values = patterns.of(key).misread();
+        match found.iter_mut().find(|(known, _)| *known == values) {
+            Some((_, keys)) => keys.push(key.name()),
+            None => found.push((values, vec![key.name()])),
+        }
+    }
+    found.retain(|(values, _)| !values.is_empty());
+    let told = found.into_iter().map(|(values, keys)| {
+        let named: Vec<String> = values.iter().take(NAMED).map(|value| format!("`{}`", value.escape_debug())).collect();
+        let more = if values.len() > NAMED { " and their like" } else { "" };
+        format!(
+            "policy.patterns: {} may be {}{more}, which a number column takes for another number: n4n may unlock another \
+             customer than the trail names; begin numbers with [1-9], of up to 18 digits, and let nothing follow them",
+            keys.join(", "),
+            named.join(", "),
+        )
+    });
+    told.collect()
 }
 
 #[cfg(test)]

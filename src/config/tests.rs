@@ -17,9 +17,10 @@ fn two_lines_are_a_whole_configuration() {
     assert_eq!(settings.policy.max_body, 8192);
     assert_eq!(settings.log.access, AccessSink::Stdout);
     assert!(settings.quota.is_none() && settings.users.is_empty());
-    assert!(
-        settings.policy.value_pattern.is_match(b"191") && !settings.policy.value_pattern.is_match(b"191\n")
-    );
+    let number = settings.policy.patterns.of(LookupKey::CustomerId);
+    assert!(number.matches(b"191") && !number.matches(b"191\n") && !number.matches(b"abc"));
+    assert!(settings.policy.patterns.of(LookupKey::OrderId).matches(b"abc"));
+    assert!(settings.warnings().is_empty());
 }
 
 #[test]
@@ -47,7 +48,9 @@ fn every_default_may_be_written_out() {
         max_body = "8KiB"
         header_timeout = "10s"
         body_timeout = "10s"
-        value_pattern = "[0-9A-Za-z_.:-]{1,64}"
+        patterns.customer_id = '[1-9][0-9]{0,17}'
+        patterns.subscription_id = '[1-9][0-9]{0,17}|[A-Za-z][0-9A-Za-z_.:-]{0,63}'
+        patterns.orderid = '[1-9][0-9]{0,17}|[A-Za-z][0-9A-Za-z_.:-]{0,63}'
         forward_headers = []
         legacy_credentials = false
         [clients]
@@ -120,6 +123,74 @@ fn a_health_check_has_its_defaults_and_its_faults() {
         let faults = check(text).unwrap_err();
         assert!(faults[0].starts_with(&format!("line 3: upstream.health_check.{fault}")), "{faults:?}");
     }
+}
+
+#[test]
+fn a_pattern_is_for_one_key_or_for_those_that_have_none_of_their_own() {
+    let settings = |text: &str| parse(&format!("{MINIMAL}[policy]\n{text}"));
+    let accepted = |text: &str| {
+        let policy = settings(text).unwrap().policy;
+        LookupKey::ALL.map(|key| {
+            let accepts = |value: &&str| policy.patterns.of(key).matches(value.as_bytes());
+            ["7", "x7", "0"].into_iter().filter(accepts).collect::<Vec<_>>().join(" ")
+        })
+    };
+    for (text, each) in [
+        ("", ["7", "7 x7", "7 x7"]),
+        ("value_pattern = 'x[0-9]'", ["x7", "x7", "x7"]),
+        ("patterns = {}", ["7", "7 x7", "7 x7"]),
+        ("patterns.customer_id = 'x[0-9]'", ["x7", "7 x7", "7 x7"]),
+        ("patterns.orderid = '[0-9]'", ["7", "7 x7", "7 0"]),
+        ("value_pattern = 'x[0-9]'\npatterns.subscription_id = '[0-9]'", ["x7", "7 0", "x7"]),
+    ] {
+        assert_eq!(accepted(text), each, "{text}");
+    }
+    for (text, fault) in [
+        ("value_pattern = '[0-9'", "line 4: policy.value_pattern: is no regular expression; write a regular"),
+        (
+            "patterns.orderid = 'a)|(b'",
+            "line 4: policy.patterns.orderid: is no regular expression; write a regular",
+        ),
+        (
+            "patterns.orderid = 7",
+            "line 4: policy.patterns.orderid: a whole number cannot stand here; write text",
+        ),
+        (
+            "patterns.order_id = '7'",
+            "line 4: policy.patterns.order_id: is an unknown key; known here: customer_id,",
+        ),
+        ("patterns = '7'", "line 4: policy.patterns: text cannot stand here; write a table"),
+        (
+            "patterns.orderid = '\\p{Greek}'",
+            "line 4: policy.patterns.orderid: is about characters beyond ASCII; write",
+        ),
+        (
+            "value_pattern = '7'\npatterns = { customer_id = '1', subscription_id = '2', orderid = '3' }",
+            "line 4: policy.value_pattern: is for no key: policy.patterns names each of them; leave it out",
+        ),
+    ] {
+        let faults = settings(text).unwrap_err();
+        assert!(faults.len() == 1 && faults[0].starts_with(fault), "{text}: {faults:?}");
+    }
+}
+
+#[test]
+fn patterns_that_let_a_number_pass_in_several_spellings_are_warned_of() {
+    let told = |text: &str| parse(&format!("{MINIMAL}[policy]\n{text}")).unwrap().warnings();
+    let [all] = &told("value_pattern = '[0-9]{1,20}'")[..] else { panic!("one warning") };
+    let begins =
+        "policy.patterns: customer_id, subscription_id, orderid may be `0`, `0191`, `00191`, `000191` and";
+    assert!(all.starts_with(begins), "{all}");
+    let [first, second] = &told("patterns = { customer_id = '[1-9][0-9]*[.]0', orderid = '[0-9]' }")[..]
+    else {
+        panic!("two warnings")
+    };
+    assert!(
+        first.starts_with("policy.patterns: customer_id may be `191.0`, which a number column"),
+        "{first}"
+    );
+    assert!(second.starts_with("policy.patterns: orderid may be `0`, which a number column"), "{second}");
+    assert!(told("value_pattern = '[1-9][0-9]{0,9}'").is_empty());
 }
 
 #[test]

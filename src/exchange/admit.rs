@@ -8,7 +8,7 @@ use super::canonical;
 use crate::{
     downstream::Client,
     policy::{
-        Head, Route, UserRules,
+        ApiUsername, Head, Listed, Route,
         order::{Found, Judged, Judgement},
     },
     quota_store::StoreConnection,
@@ -106,13 +106,16 @@ impl<C: Client> Judged for UnderWay<'_, C> {
             Found::WrongKey => request.note_wrong_key(),
             Found::User => request.user = self.named.cloned(),
             Found::Lookup(lookup) => request.lookup = Some(lookup.key),
+            Found::Misplaced(misplaced) => {
+                request.gateway.key_misplaced(&misplaced, Some(request.client), request.id);
+            }
             Found::Observed(broken) => request.observed = Some(broken),
         }
     }
 
-    fn find_user(&mut self, name: &str) -> Option<&UserRules> {
-        self.named = self.users.find(name);
-        self.named.map(|user| &user.rules)
+    fn find_user(&mut self, name: &ApiUsername) -> Option<Listed<'_>> {
+        self.named = self.users.find(name.folded());
+        self.named.map(|user| user.as_listed())
     }
 
     fn refuse_blocked(&mut self) -> Result<(), Reason> {

@@ -32,7 +32,7 @@ pub fn canonical(
     }
     forwarded.each(|name, value| put_field(&mut bytes, name.as_bytes(), value));
     put_field(&mut bytes, b"api-key", call.credentials.key.as_bytes());
-    put_field(&mut bytes, b"api-username", call.credentials.username.as_str().as_bytes());
+    put_field(&mut bytes, b"api-username", call.credentials.username.forwarded().as_bytes());
     put_field(&mut bytes, b"Content-Type", UNLOCK.media_type.as_bytes());
     let length = call.canonical_body.len();
     put_field(&mut bytes, b"Content-Length", itoa::Buffer::new().format(length).as_bytes());

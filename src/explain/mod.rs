@@ -3,17 +3,16 @@
 //! It goes through the one [judgement](crate::policy::Policy::judge) that every request on the wire goes through;
 //! nothing is judged, or put in order, a second way here.
 
-use std::{
-    fmt,
-    net::IpAddr,
-    sync::{Arc, LazyLock},
-};
+mod secrets;
+
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use regex::bytes::Regex;
 use serde::Serialize;
 use serde_json::value::RawValue;
+
+use secrets::{Secrets, own_keys};
 
 use crate::{
     exchange::canonical,
@@ -21,7 +20,8 @@ use crate::{
     outcome::RequestId,
     php,
     policy::{
-        Head, Route, UserRules,
+        ApiUsername, Head, Listed, Place, Route,
+        credential::MASK,
         order::{AFTERWARDS, Found, Judged, Judgement},
     },
     reason::Reason,
@@ -29,13 +29,6 @@ use crate::{
     users::Users,
     wire::{BodyFraming, HeadScanner, RequestHead, chunked::ChunkScanner, fields::fold_alike, framing},
 };
-
-/// Where a request's text has an api-key: a field of any name that CGI folds onto it, and a pair of a query or a form.
-static KEYS: LazyLock<Regex> = LazyLock::new(|| {
-    let name = r"api(?:[^0-9a-z\r\n]|%[0-9a-f]{2})key";
-    let pattern = format!(r"(?im-u)(^{name}: )[^\r\n]*|(\b{name}=)[^\r\n&]*");
-    Regex::new(&pattern).expect("a fixed pattern")
-});
 
 /// What would become of a request.
 #[derive(Debug, Serialize)]
@@ -47,6 +40,9 @@ pub struct Explanation {
     /// The code of the rule that it breaks and that observe mode lets pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     observed: Option<&'static str>,
+    /// Where api-keys stand by mistake, as far as it was judged: they are masked here and in every log.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    misplaced_keys: Vec<&'static str>,
     /// Every rule, in the order of judgement.
     rules: Vec<Rule>,
     /// What PHP's `parse_str` would read from the body, once there is one.
@@ -95,12 +91,15 @@ struct Variable {
 }
 
 /// What the judgement has told so far.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Findings {
     client: Option<IpAddr>,
     /// The rules that were judged.
     judged: Vec<Reason>,
     observed: Option<Reason>,
+    misplaced: Vec<Place>,
+    /// The keys that the request came with.
+    own_keys: Vec<Vec<u8>>,
     body: Option<Bytes>,
 }
 
@@ -133,6 +132,7 @@ impl Explanation {
         let rules = rules
             .map(|rule| Rule { code: rule.code(), verdict: findings.verdict(rule, broken, judgement) })
             .collect();
+        let secrets = Secrets::new(&live.settings.policy.access.known, &findings.own_keys);
         let (canonical_request, passed_on_request) = match &outcome {
             Ok((head, rest, judgement)) => {
                 let forwarded = Forwarded {
@@ -142,7 +142,7 @@ impl Explanation {
                     scheme: "http",
                     id,
                 };
-                let request = text(&match &judgement.call {
+                let request = secrets.hide(&match &judgement.call {
                     Some(call) => {
                         let extra = &live.settings.forward_headers;
                         canonical::canonical(forwarded, call, head.fields(), extra)
@@ -159,7 +159,9 @@ impl Explanation {
             verdict: broken.map_or("forward", Reason::code),
             observed: findings.observed.map(Reason::code),
             rules,
-            php_reads: php_reads.map(|body| php::parse_str(body).map(Variable::from).collect()),
+            misplaced_keys: findings.misplaced.iter().map(|place| place.label()).collect(),
+            php_reads: php_reads
+                .map(|body| php::parse_str(body).map(|variable| Variable::of(variable, &secrets)).collect()),
             canonical_request,
             passed_on_request,
             problem,
@@ -186,6 +188,8 @@ fn judge<'a>(
     let rest = &bytes[range.end..];
     let head = RequestHead::read(Bytes::copy_from_slice(&bytes[range]))?;
     let (policy, users) = (&live.settings.policy, &live.users);
+    findings.own_keys = own_keys(head.fields(), &policy.access.known);
+    findings.misplaced.extend(policy.access.known.in_path(head.path()).map(|(_, misplaced)| misplaced.place));
     let mut offline = Offline { peer, head, rest, max_body: policy.max_body, users, findings };
     // All of it is there, so that nothing is waited for.
     let judgement = policy.judge(&mut offline).now_or_never().unwrap_or(Err(Reason::Internal))?;
@@ -212,6 +216,7 @@ impl Judged for Offline<'_> {
                 self.findings.judged.retain(|rule| *rule <= broken);
                 self.findings.observed = Some(broken);
             }
+            Found::Misplaced(misplaced) => self.findings.misplaced.push(misplaced.place),
             Found::Route(_)
             | Found::Credentials(_)
             | Found::Username(_)
@@ -221,8 +226,8 @@ impl Judged for Offline<'_> {
         }
     }
 
-    fn find_user(&mut self, name: &str) -> Option<&UserRules> {
-        self.users.find(name).map(|user| &user.rules)
+    fn find_user(&mut self, name: &ApiUsername) -> Option<Listed<'_>> {
+        self.users.find(name.folded()).map(|user| user.as_listed())
     }
 
     fn refuse_blocked(&mut self) -> Result<(), Reason> {
@@ -319,18 +324,14 @@ fn streamed_body(framing: BodyFraming, rest: &[u8]) -> &[u8] {
     &rest[..length.min(rest.len())]
 }
 
-/// A request as text, the api-key hidden wherever it is.
-fn text(request: &[u8]) -> String {
-    String::from_utf8_lossy(&KEYS.replace_all(request, &b"${1}${2}***"[..])).into_owned()
-}
-
-impl From<php::Variable<'_>> for Variable {
-    fn from(variable: php::Variable<'_>) -> Self {
-        let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
-        let name = text(&variable.name);
+impl Variable {
+    fn of(variable: php::Variable<'_>, secrets: &Secrets<'_>) -> Self {
+        let shown = |bytes: &[u8]| {
+            if secrets.has(bytes) { MASK.to_owned() } else { bytes.escape_ascii().to_string() }
+        };
         let value =
-            if fold_alike(name.as_bytes(), "api-key") { "***".to_owned() } else { text(&variable.value) };
-        Self { name, is_array: variable.is_array, value }
+            if fold_alike(&variable.name, "api-key") { MASK.to_owned() } else { shown(&variable.value) };
+        Self { name: shown(&variable.name), is_array: variable.is_array, value }
     }
 }
 
@@ -340,6 +341,12 @@ impl fmt::Display for Explanation {
         writeln!(f, "verdict  {}", self.verdict)?;
         if let Some(observed) = self.observed {
             writeln!(f, "observed {observed}")?;
+        }
+        for place in &self.misplaced_keys {
+            writeln!(
+                f,
+                "api-key  in the {place}, by mistake: masked here, in logs, trail and page; change it"
+            )?;
         }
         writeln!(f)?;
         for Rule { code, verdict } in &self.rules {

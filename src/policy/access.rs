@@ -1,53 +1,18 @@
 //! Who may call: the credentials' own rules, by user.
 
-use std::{fmt, net::IpAddr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq;
 
-use super::credential::{ApiKey, Credentials};
+pub use super::key_digest::KeyDigest;
+use super::{
+    KnownKeys,
+    credential::{ApiKey, ApiUsername, Credentials},
+};
 use crate::reason::Reason;
 
 /// The rules of [`Access::judge`].
 pub(super) const RULES: &[Reason] = &[Reason::CredentialUnknown, Reason::UserNetwork];
-
-/// The SHA-256 of an api-key: what the configuration knows of it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct KeyDigest([u8; 32]);
-
-impl KeyDigest {
-    /// The digest of a key.
-    pub fn of(key: &[u8]) -> Self {
-        Self(Sha256::digest(key).into())
-    }
-
-    /// Reads 64 hexadecimal digits.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut digest = [0; 32];
-        hex::decode_to_slice(text, &mut digest).ok()?;
-        Some(Self(digest))
-    }
-
-    fn is(&self, other: &Self) -> subtle::Choice {
-        self.0.ct_eq(&other.0)
-    }
-}
-
-impl fmt::LowerHex for KeyDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut digits = [0; 64];
-        hex::encode_to_slice(self.0, &mut digits).map_err(|_| fmt::Error)?;
-        f.write_str(str::from_utf8(&digits).map_err(|_| fmt::Error)?)
-    }
-}
-
-/// A digest of a weak key gives the key away to whoever guesses.
-impl fmt::Debug for KeyDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeyDigest(***)")
-    }
-}
 
 /// What a listed user must show.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,6 +23,15 @@ pub struct UserRules {
     pub networks: Option<Vec<IpNet>>,
 }
 
+/// A listed user, as far as it matters to the rules.
+#[derive(Debug, Clone, Copy)]
+pub struct Listed<'a> {
+    /// The name in its listed spelling.
+    pub name: &'a ApiUsername,
+    /// What the user must show.
+    pub rules: &'a UserRules,
+}
+
 /// How users are told apart from those who only name themselves so.
 #[derive(Debug, Clone)]
 pub struct Access {
@@ -66,13 +40,20 @@ pub struct Access {
     decoy: [KeyDigest; 2],
     /// Whether any key has to be digested at all.
     digests: bool,
+    /// What is known of the listed users' keys.
+    pub known: KnownKeys,
 }
 
 impl Access {
-    /// With these rules for the users that are listed.
-    pub fn new<'a>(listed: impl IntoIterator<Item = &'a UserRules>, refuses_unlisted: bool) -> Self {
-        let digests = refuses_unlisted || listed.into_iter().any(|rules| rules.keys.is_some());
-        Self { refuses_unlisted, decoy: [KeyDigest([0; 32]); 2], digests }
+    /// With these rules for the users that are listed, by name.
+    pub fn new<'a>(
+        listed: impl IntoIterator<Item = (&'a str, &'a UserRules)> + Clone,
+        refuses_unlisted: bool,
+    ) -> Self {
+        let digests = refuses_unlisted || listed.clone().into_iter().any(|(_, rules)| rules.keys.is_some());
+        let keys = |rules: &'a UserRules| rules.keys.as_ref().map_or(&[][..], |keys| keys);
+        let known = KnownKeys::of(listed.into_iter().map(|(name, rules)| (name, keys(rules))));
+        Self { refuses_unlisted, decoy: [KeyDigest::OF_NOTHING; 2], digests, known }
     }
 
     /// Whether there are keys that can be wrong, or users that are refused.
@@ -144,8 +125,9 @@ mod tests {
             ("placed", UserRules { keys: None, networks: networks.clone() }),
             ("both", UserRules { keys: keys("k", "k"), networks }),
         ]);
-        let [open, closed] =
-            [false, true].map(|refuses_unlisted| Access::new(users.values(), refuses_unlisted));
+        let [open, closed] = [false, true].map(|refuses_unlisted| {
+            Access::new(users.iter().map(|(name, rules)| (*name, rules)), refuses_unlisted)
+        });
         for (name, key, client, in_open, in_closed) in [
             ("keyed", "old", "203.0.113.1", Ok(()), Ok(())),
             ("keyed", "new", "203.0.113.1", Ok(()), Ok(())),
@@ -163,18 +145,6 @@ mod tests {
                 let verdict = access.judge(&credentials(name, key), users.get(name), client.parse().unwrap());
                 assert_eq!(verdict.map_err(Reason::code), want, "{name} {key} {client}");
             }
-        }
-    }
-
-    #[test]
-    fn a_digest_reads_back_what_it_writes_and_is_not_shown() {
-        let digest = KeyDigest::of(b"44b5498dbcb481a0d00b404c0169af62");
-        let text = format!("{digest:x}");
-        assert_eq!(KeyDigest::parse(&text), Some(digest));
-        assert_eq!(KeyDigest::parse(&text.to_uppercase()), Some(digest));
-        assert!(!format!("{digest:?}").contains(&text[..8]));
-        for text in ["", "00", &"0".repeat(63), &"g".repeat(64), &"é".repeat(32)] {
-            assert_eq!(KeyDigest::parse(text), None, "{text}");
         }
     }
 }

@@ -3,9 +3,8 @@
 use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
-use regex::bytes::Regex;
 
-use super::Head;
+use super::{Head, Patterns, credential::MASK};
 use crate::{operation::UNLOCK, php, reason::Reason};
 
 /// What a customer is looked up by, in the order of [`Operation::keys`](crate::operation::Operation::keys).
@@ -26,6 +25,8 @@ pub struct Lookup {
     pub key: LookupKey,
     /// The value, decoded.
     pub value: String,
+    /// Whether the value is an api-key, which is not shown.
+    is_key: bool,
 }
 
 impl LookupKey {
@@ -63,7 +64,7 @@ impl Lookup {
     ///
     /// # Errors
     /// The first broken rule from `body_malformed` to `lookup_invalid`, over the whole body.
-    pub fn of(body: &[u8], value_pattern: &Regex) -> Result<Self, Reason> {
+    pub fn of(body: &[u8], patterns: &Patterns) -> Result<Self, Reason> {
         let mut lookup = None;
         let mut worst: Option<Reason> = None;
         let mut broken = |reason: Reason| worst = Some(worst.map_or(reason, |worst| worst.min(reason)));
@@ -81,10 +82,10 @@ impl Lookup {
         match (worst, lookup) {
             (Some(worst), _) => Err(worst),
             (None, None) => Err(Reason::LookupMissing),
-            (None, Some((_, value))) if value.is_empty() || !value_pattern.is_match(value.as_bytes()) => {
+            (None, Some((key, value))) if !patterns.of(key).matches(value.as_bytes()) => {
                 Err(Reason::LookupInvalid)
             }
-            (None, Some((key, value))) => Ok(Self { key, value: value.into_owned() }),
+            (None, Some((key, value))) => Ok(Self { key, value: value.into_owned(), is_key: false }),
         }
     }
 
@@ -106,7 +107,17 @@ impl Lookup {
         let mut read = variables(body);
         let (key, variable) = read.next().filter(|(_, variable)| !variable.is_array)?;
         let value = String::from_utf8(variable.value.into_owned()).ok().filter(|_| read.next().is_none())?;
-        Some(Self { key, value })
+        Some(Self { key, value, is_key: false })
+    }
+
+    /// The value as it is shown; [`MASK`] where it is an api-key.
+    pub fn shown(&self) -> &str {
+        if self.is_key { MASK } else { &self.value }
+    }
+
+    /// Takes note that the value is an api-key.
+    pub const fn hide(&mut self) {
+        self.is_key = true;
     }
 
     /// The pair as the one body n4n may read.

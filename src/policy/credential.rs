@@ -1,6 +1,6 @@
 //! The two credentials of a call: found once each, in one spelling, and never shown.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use zeroize::Zeroizing;
 
@@ -13,15 +13,24 @@ use crate::{
 };
 
 /// The most bytes a credential may have.
-const MAX_LENGTH: usize = 256;
+pub(super) const MAX_LENGTH: usize = 256;
+
+/// What is shown in the place of a key.
+pub const MASK: &str = "***";
 
 /// The rules of [`Credentials::of`].
 pub(super) const RULES: &[Reason] =
     &[Reason::CredentialMissing, Reason::CredentialAmbiguous, Reason::CredentialMalformed];
 
-/// The user of a call, as n4n knows it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiUsername(Box<str>);
+/// The user of a call. Names that differ in the case of ASCII letters alone are one user's, as they are to n4n's database.
+#[derive(Clone)]
+pub struct ApiUsername {
+    spelling: Arc<str>,
+    /// The name in lower case, where it is not spelt so.
+    folded: Option<Arc<str>>,
+    /// Whether it is an api-key, which is not shown.
+    is_key: bool,
+}
 
 /// The key that goes with an [`ApiUsername`]: it can be forwarded, never shown.
 #[derive(Clone)]
@@ -94,8 +103,20 @@ impl<'a> FieldMatches<'a> {
 }
 
 /// Whether bytes can be a credential: at most 256 of them, all visible ASCII.
+///
+/// The database behind n4n compares names by a collation that may pass over case, accents, trailing spaces or control
+/// characters. Of visible ASCII no collation takes two characters for one but the two cases of a letter, and none passes
+/// over any, so that [`ApiUsername::folded`] folds all that there is to fold. Whoever accepts more here has to fold more there.
 pub fn is_well_formed(value: &[u8]) -> bool {
     value.len() <= MAX_LENGTH && value.iter().all(u8::is_ascii_graphic)
+}
+
+impl From<&str> for ApiUsername {
+    fn from(name: &str) -> Self {
+        let is_folded = !name.bytes().any(|byte| byte.is_ascii_uppercase());
+        let folded = (!is_folded).then(|| name.to_ascii_lowercase().into());
+        Self { spelling: name.into(), folded, is_key: false }
+    }
 }
 
 impl ApiUsername {
@@ -110,12 +131,27 @@ impl ApiUsername {
     }
 
     fn read(value: &[u8]) -> Option<Self> {
-        str::from_utf8(value).ok().filter(|_| is_well_formed(value)).map(|name| Self(name.into()))
+        str::from_utf8(value).ok().filter(|_| is_well_formed(value)).map(Self::from)
     }
 
-    /// The name as text; it is visible ASCII.
+    /// The name as it is spelt, which is how it is shown; [`MASK`] where it is an api-key.
     pub fn as_str(&self) -> &str {
-        &self.0
+        if self.is_key { MASK } else { &self.spelling }
+    }
+
+    /// The name in lower case: what users are told apart by. Those whose name is an api-key are one.
+    pub fn folded(&self) -> &str {
+        if self.is_key { MASK } else { self.folded.as_deref().unwrap_or(&self.spelling) }
+    }
+
+    /// What goes upstream.
+    pub fn forwarded(&self) -> &str {
+        &self.spelling
+    }
+
+    /// Takes note that the name is an api-key.
+    pub const fn hide(&mut self) {
+        self.is_key = true;
     }
 }
 
@@ -135,5 +171,27 @@ impl ApiKey {
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ApiKey(***)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_told_from_others_by_its_letters_and_not_their_case() {
+        for (name, folded) in [("ada", "ada"), ("Ada_B-7@X", "ada_b-7@x"), ("[\\]^_`{|}~", "[\\]^_`{|}~")] {
+            let name = ApiUsername::from(name);
+            assert_eq!(name.folded(), folded);
+            assert_eq!(name.as_str(), name.forwarded());
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_a_key_is_forwarded_and_shown_nowhere() {
+        let mut name = ApiUsername::from("44B5498D");
+        name.hide();
+        assert_eq!((name.as_str(), name.folded(), name.forwarded()), (MASK, MASK, "44B5498D"));
+        assert!(!format!("{name:?}").contains("44"));
     }
 }

@@ -10,23 +10,27 @@ pub mod body;
 pub mod client;
 pub mod credential;
 pub mod head;
+pub mod key_digest;
+pub mod misplaced;
 pub mod order;
 pub mod path;
+pub mod pattern;
 
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use regex::bytes::Regex;
 
 use crate::{
     operation::{Operation, UNLOCK},
     reason::Reason,
 };
-pub use access::{Access, UserRules};
+pub use access::{Access, Listed, UserRules};
 pub use body::{Lookup, LookupKey};
 pub use client::Clients;
 pub use credential::{ApiKey, ApiUsername, Credentials};
 pub use head::Head;
+pub use misplaced::{KnownKeys, Misplaced, Place};
+pub use pattern::{Pattern, Patterns};
 
 /// What becomes of paths other than the unlock path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +65,8 @@ pub struct Policy {
     pub access: Access,
     /// The most bytes of body that are read.
     pub max_body: usize,
-    /// What a lookup value must be, whole, once decoded.
-    pub value_pattern: Regex,
+    /// What lookup values must be.
+    pub patterns: Patterns,
 }
 
 /// Where a request goes, by its path.
@@ -181,7 +185,7 @@ impl Policy {
         if body.len() > self.max_body {
             return Err(Reason::BodyTooLarge);
         }
-        let lookup = Lookup::of(body, &self.value_pattern)?;
+        let lookup = Lookup::of(body, &self.patterns)?;
         let canonical_body = lookup.canonical_body();
         Ok(Call { credentials, lookup, canonical_body })
     }

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use super::{
-    ApiUsername, Call, Credentials, Head, Lookup, Mode, Policy, Route, UserRules, access, credential, head,
+    ApiUsername, Call, Credentials, Head, Listed, Lookup, Misplaced, Mode, Policy, Route, access, credential,
+    head,
 };
 use crate::reason::Reason;
 
@@ -45,8 +46,8 @@ pub trait Judged: Send {
     /// Takes note of what was found out.
     fn note(&mut self, found: Found<'_>);
 
-    /// Finds the listed user of that name; gives the user's rules.
-    fn find_user(&mut self, name: &str) -> Option<&UserRules>;
+    /// Finds the listed user of that name, in whatever case it is spelt.
+    fn find_user(&mut self, name: &ApiUsername) -> Option<Listed<'_>>;
 
     /// Turns it away where its client's network is shut out.
     ///
@@ -74,7 +75,7 @@ pub enum Found<'a> {
     Client(IpAddr),
     /// Where it goes.
     Route(Route),
-    /// Its credentials, well-formed.
+    /// Its credentials, well-formed; a listed user's name in its listed spelling.
     Credentials(&'a Credentials),
     /// Its api-username, beyond doubt although the credentials are not.
     Username(ApiUsername),
@@ -84,6 +85,8 @@ pub enum Found<'a> {
     User,
     /// By what a customer is looked up.
     Lookup(&'a Lookup),
+    /// An api-key where something else belongs.
+    Misplaced(Misplaced),
     /// The rule it breaks and that observe mode lets pass.
     Observed(Reason),
 }
@@ -158,8 +161,8 @@ impl Policy {
             request.judges(ARRIVAL);
             let body = request.body().await?;
             as_it_came = if call.is_none() { Lookup::beyond_doubt(&request.head(), &body) } else { None };
-            if let Some(lookup) = &as_it_came {
-                request.note(Found::Lookup(lookup));
+            if let Some(lookup) = &mut as_it_came {
+                self.tell_lookup(request, lookup);
             }
         }
         Ok(Judgement { route, call, as_it_came })
@@ -168,20 +171,56 @@ impl Policy {
     /// Finds out who calls, for the records of a call that passes although it broke a rule before that was judged.
     fn find_caller(&self, request: &mut impl Judged, client: IpAddr) {
         let fields = request.head().fields;
-        match Credentials::of(fields, self.legacy_credentials) {
-            Ok(credentials) => {
-                request.note(Found::Credentials(&credentials));
-                let listed = request.find_user(credentials.username.as_str());
-                if self.judge_user(&credentials, listed, client).is_ok() {
-                    request.note(Found::User);
-                }
+        if let Ok(credentials) = Credentials::of(fields, self.legacy_credentials) {
+            if self.identify(request, credentials, client).1.is_ok() {
+                request.note(Found::User);
             }
-            Err(_) => {
-                if let Some(username) = ApiUsername::of(fields, self.legacy_credentials) {
-                    request.note(Found::Username(username));
-                }
+        } else if let Some(mut username) = ApiUsername::of(fields, self.legacy_credentials) {
+            let listed = request.find_user(&username).map(|listed| listed.name.clone());
+            if let Some(listed) = listed {
+                username = listed;
+            } else if let Some(misplaced) = self.access.known.in_bare_username(&username) {
+                username.hide();
+                request.note(Found::Misplaced(misplaced));
             }
+            request.note(Found::Username(username));
         }
+    }
+
+    /// Finds the user that credentials name and judges whether it is the one who calls; gives the credentials as they are
+    /// to be told.
+    fn identify(
+        &self,
+        request: &mut impl Judged,
+        mut credentials: Credentials,
+        client: IpAddr,
+    ) -> (Credentials, Result<(), Reason>) {
+        let listed = request.find_user(&credentials.username);
+        let verdict = self.judge_user(&credentials, listed.map(|listed| listed.rules), client);
+        let is_listed = listed.is_some();
+        // Of a call that passes under a listed name the name is no key. Of others it is digested, whether it is listed or
+        // not, so that a refusal takes as long.
+        let misplaced = (!is_listed || verdict == Err(Reason::CredentialUnknown))
+            .then(|| self.access.known.in_username(&credentials, is_listed))
+            .flatten();
+        if let Some(listed) = listed {
+            credentials.username = listed.name.clone();
+        }
+        if let Some(misplaced) = misplaced {
+            credentials.username.hide();
+            request.note(Found::Misplaced(misplaced));
+        }
+        request.note(Found::Credentials(&credentials));
+        (credentials, verdict)
+    }
+
+    /// Hides a key that stands where a lookup value belongs, and tells what is looked up.
+    fn tell_lookup(&self, request: &mut impl Judged, lookup: &mut Lookup) {
+        if let Some(misplaced) = self.access.known.in_lookup(request.head().fields, lookup) {
+            lookup.hide();
+            request.note(Found::Misplaced(misplaced));
+        }
+        request.note(Found::Lookup(lookup));
     }
 
     /// Whether observe mode applies to requests on this route.
@@ -193,10 +232,8 @@ impl Policy {
         request.judges(head::UNLOCK_REASONS);
         request.judges(credential::RULES);
         let credentials = self.judge_head(&request.head())?;
-        request.note(Found::Credentials(&credentials));
         request.judges(access::RULES);
-        let listed = request.find_user(credentials.username.as_str());
-        let known = self.judge_user(&credentials, listed, client);
+        let (credentials, known) = self.identify(request, credentials, client);
         if known == Err(Reason::CredentialUnknown) {
             request.note(Found::WrongKey);
         }
@@ -207,8 +244,8 @@ impl Policy {
         request.judges(ARRIVAL);
         let body = request.body().await?;
         request.judges(Lookup::RULES);
-        let call = self.judge_body(credentials, &body)?;
-        request.note(Found::Lookup(&call.lookup));
+        let mut call = self.judge_body(credentials, &body)?;
+        self.tell_lookup(request, &mut call.lookup);
         Ok(call)
     }
 }

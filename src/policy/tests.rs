@@ -15,7 +15,7 @@ fn policy() -> Policy {
         access: Access::new([], false),
         other_paths: OtherPaths::Reject,
         max_body: 64,
-        value_pattern: Regex::new(r"\A(?:[0-9A-Za-z_.:-]{1,64})\z").unwrap(),
+        patterns: Patterns::default(),
         legacy_credentials: false,
     }
 }
@@ -72,7 +72,7 @@ impl order::Judged for OnPaper<'_> {
 
     fn note(&mut self, _: order::Found<'_>) {}
 
-    fn find_user(&mut self, _: &str) -> Option<&UserRules> {
+    fn find_user(&mut self, _: &ApiUsername) -> Option<Listed<'_>> {
         None
     }
 
@@ -251,7 +251,7 @@ fn one_lookup_passes_in_canonical_form() {
     for (body, canonical) in [
         ("customer_id=191", "customer_id=191"),
         ("subscription_id=a-b_c.d", "subscription_id=a-b_c.d"),
-        ("orderid=1:2", "orderid=1%3A2"),
+        ("orderid=a:2", "orderid=a%3A2"),
         ("customer%5Fid=%31%39%31", "customer_id=191"),
         ("&&orderid=7&", "orderid=7"),
     ] {
@@ -295,6 +295,11 @@ fn the_first_broken_rule_of_the_body_names_the_answer() {
         (b"customer_id=1%00", "lookup_invalid"),
         (b"customer_id=1;orderid=2", "lookup_invalid"),
         (b"customer_id=a b", "lookup_invalid"),
+        (b"customer_id=abc", "lookup_invalid"),
+        (b"customer_id=0191", "lookup_invalid"),
+        (b"customer_id=191e0", "lookup_invalid"),
+        (b"subscription_id=0", "lookup_invalid"),
+        (b"orderid=191abc", "lookup_invalid"),
         (
             b"customer_id=1234567890123456789012345678901234567890123456789012345678901234567890",
             "body_too_large",

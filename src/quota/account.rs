@@ -57,9 +57,9 @@ impl<'a> From<&'a ListedAccount> for Account<'a> {
 }
 
 impl<'a> Account<'a> {
-    /// The account in a table of the user with this name, who calls from that network.
-    pub(super) fn among(table: &'a Limiter<Accounts>, username: &str, from: ClientNetwork) -> Self {
-        let account = table.accounts().fingerprint(username);
+    /// The account in a table of the user with this name in lower case, who calls from that network.
+    pub(super) fn among(table: &'a Limiter<Accounts>, folded: &str, from: ClientNetwork) -> Self {
+        let account = table.accounts().fingerprint(folded);
         Self(Kept::Among(table, Sought { account, from: Some(from) }))
     }
 

@@ -125,10 +125,10 @@ impl Ledger {
         }
     }
 
-    /// The account of an unlisted user who calls from `client`; none where no quota applies.
-    pub fn account(&self, username: &str, client: IpAddr) -> Option<Account<'_>> {
+    /// The account of an unlisted user, by its name in lower case, who calls from `client`; none where no quota applies.
+    pub fn account(&self, folded: &str, client: IpAddr) -> Option<Account<'_>> {
         let from = ClientNetwork::of(client);
-        self.users.as_deref().map(|table| Account::among(table, username, from))
+        self.users.as_deref().map(|table| Account::among(table, folded, from))
     }
 
     /// Takes note that n4n has let an unlisted user in.

@@ -12,12 +12,12 @@ const PREFIX: &str = "n4n-gateway:quota:";
 
 static SPEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("spend.lua")));
 
-/// The key of a user's account.
+/// The key of the account of the user with this name in lower case.
 ///
 /// The name's digest stands in it, so that every name is as long and none can pass for another key.
-pub(super) fn key(username: &str) -> String {
+pub(super) fn key(folded: &str) -> String {
     let mut digits = [0; 64];
-    hex::encode_to_slice(Sha256::digest(username), &mut digits).expect("32 bytes have 64 digits");
+    hex::encode_to_slice(Sha256::digest(folded), &mut digits).expect("32 bytes have 64 digits");
     [PREFIX, str::from_utf8(&digits).expect("hexadecimal digits are ASCII")].concat()
 }
 

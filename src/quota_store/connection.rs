@@ -85,10 +85,10 @@ impl StoreConnection {
         }
     }
 
-    /// Takes one call from a user's account; `None` where Redis does not say in time.
-    pub async fn spend(&self, username: &str, quota: Quota) -> Option<Result<Balance, Exhausted>> {
+    /// Takes one call from the account of the user with this name in lower case; `None` where Redis does not say in time.
+    pub async fn spend(&self, folded: &str, quota: Quota) -> Option<Result<Balance, Exhausted>> {
         let session = self.session.load_full()?;
-        let key = account::key(username);
+        let key = account::key(folded);
         let mut connection = session.connection.clone();
         let asked = Instant::now();
         match timeout(self.answer_within, account::spend(&mut connection, &key, quota)).await {

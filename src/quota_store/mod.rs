@@ -33,14 +33,14 @@ pub struct SharedAccounts<'a> {
 }
 
 impl SharedAccounts<'_> {
-    /// Takes one call from a user's account; `account` is what this process has of it, kept in step with Redis. `None`
+    /// Takes one call from the account of the user with this name in lower case; `account` is what this process has of it, kept in step with Redis. `None`
     /// where it is not counted.
     ///
     /// # Errors
     /// [`Exhausted`] when the account has none left; then nothing is taken.
-    pub async fn spend(&self, username: &str, account: Account<'_>) -> Result<Option<Balance>, Exhausted> {
+    pub async fn spend(&self, folded: &str, account: Account<'_>) -> Result<Option<Balance>, Exhausted> {
         let quota = account.quota();
-        if let Some(spent) = self.connection.spend(username, quota).await {
+        if let Some(spent) = self.connection.spend(folded, quota).await {
             let balance = match &spent {
                 Ok(balance) => balance,
                 Err(exhausted) => &exhausted.balance,

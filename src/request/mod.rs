@@ -202,7 +202,7 @@ impl Request {
     /// # Errors
     /// `quota_exceeded`.
     pub async fn spend(&mut self, call: &Call, connection: &StoreConnection) -> Result<(), Reason> {
-        let username = call.credentials.username.as_str();
+        let username = call.credentials.username.folded();
         let account = match &self.user {
             Some(user) => user.account(),
             None => self.live.ledger.account(username, self.client),
@@ -258,7 +258,7 @@ impl Request {
             client: Some(self.client),
             user: self.told_user(),
             lookup: lookup.map(|lookup| lookup.key),
-            value: lookup.map(|lookup| lookup.value.as_str()),
+            value: lookup.map(Lookup::shown),
         };
         trail.intent(&intent).await.map_err(|_| Reason::AuditUnavailable)?;
         self.is_intended = true;

@@ -56,8 +56,11 @@ pub(super) fn respond(request: &CgiRequest, customers: &Customers) -> Conduct {
         let wrong = Response::error(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed");
         return Conduct::Answer(wrong.allowing("PATCH"));
     }
-    let credentials = (request.variable("HTTP_API_USERNAME"), request.variable("HTTP_API_KEY"));
-    if credentials != (Some(SAMPLE_USERNAME.as_bytes()), Some(SAMPLE_KEY.as_bytes())) {
+    let (username, key) = (request.variable("HTTP_API_USERNAME"), request.variable("HTTP_API_KEY"));
+    // A database finds the name in whatever case it is spelt.
+    let is_known = username.is_some_and(|name| name.eq_ignore_ascii_case(SAMPLE_USERNAME.as_bytes()))
+        && key == Some(SAMPLE_KEY.as_bytes());
+    if !is_known {
         return Conduct::Answer(Response::error(StatusCode::UNAUTHORIZED, "Invalid api-username or api-key"));
     }
     let Some((key, value)) = lookup(&request.body) else {
@@ -66,9 +69,7 @@ pub(super) fn respond(request: &CgiRequest, customers: &Customers) -> Conduct {
             "One of customer_id, subscription_id and orderid is required",
         ));
     };
-    if key == CustomerKey::CustomerId
-        && let Some(trouble) = trouble(&value)
-    {
+    if let Some(trouble) = trouble(&value) {
         return trouble;
     }
     Conduct::Answer(match customers.unlock(key, &value) {
@@ -102,9 +103,9 @@ fn lookup(body: &[u8]) -> Option<(CustomerKey, Cow<'_, [u8]>)> {
     })
 }
 
-/// The misbehaviour that a `customer_id` asks for.
-fn trouble(customer_id: &[u8]) -> Option<Conduct> {
-    Some(match customer_id {
+/// The misbehaviour that an id asks for.
+fn trouble(id: &[u8]) -> Option<Conduct> {
+    Some(match id {
         b"fail" => Conduct::Answer(Response::page(StatusCode::INTERNAL_SERVER_ERROR, FATAL_ERROR)),
         b"html" => Conduct::Answer(Response::page(StatusCode::OK, "Please log in.")),
         b"big" => {
@@ -121,7 +122,7 @@ fn trouble(customer_id: &[u8]) -> Option<Conduct> {
         b"reset" => Conduct::Reset,
         b"hang" => Conduct::Hang,
         _ => {
-            let digits = str::from_utf8(customer_id.strip_prefix(b"slow-")?).ok()?;
+            let digits = str::from_utf8(id.strip_prefix(b"slow-")?).ok()?;
             let delay = Duration::from_millis(digits.parse().ok()?);
             Conduct::AnswerAfter(delay.min(MAX_DELAY), unlocked())
         }

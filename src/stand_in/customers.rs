@@ -35,37 +35,42 @@ enum Lock {
 }
 
 struct Customer {
-    customer_id: &'static str,
-    subscription_id: &'static str,
-    orderids: &'static [&'static str],
+    customer_id: u32,
+    subscription_id: u32,
+    orderids: &'static [u32],
     lock: Lock,
 }
 
 const CUSTOMERS: [Customer; 5] = [
-    customer("191", "5191", &["90191", "90291"], Lock::Recurring),
-    customer("192", "5192", &["90192"], Lock::On),
-    customer("193", "5193", &["90193"], Lock::On),
-    customer("194", "5194", &["90194"], Lock::Off),
-    customer("195", "5195", &["90195", "90295"], Lock::Off),
+    customer(191, 5191, &[90191, 90291], Lock::Recurring),
+    customer(192, 5192, &[90192], Lock::On),
+    customer(193, 5193, &[90193], Lock::On),
+    customer(194, 5194, &[90194], Lock::Off),
+    customer(195, 5195, &[90195, 90295], Lock::Off),
 ];
 
-const fn customer(
-    customer_id: &'static str,
-    subscription_id: &'static str,
-    orderids: &'static [&'static str],
-    lock: Lock,
-) -> Customer {
+const fn customer(customer_id: u32, subscription_id: u32, orderids: &'static [u32], lock: Lock) -> Customer {
     Customer { customer_id, subscription_id, orderids, lock }
 }
 
 impl Customer {
     fn is(&self, key: CustomerKey, value: &[u8]) -> bool {
+        let value = leading_number(value);
+        let is = |id: &u32| f64::from(*id) == value;
         match key {
-            CustomerKey::CustomerId => self.customer_id.as_bytes() == value,
-            CustomerKey::SubscriptionId => self.subscription_id.as_bytes() == value,
-            CustomerKey::Orderid => self.orderids.iter().any(|orderid| orderid.as_bytes() == value),
+            CustomerKey::CustomerId => is(&self.customer_id),
+            CustomerKey::SubscriptionId => is(&self.subscription_id),
+            CustomerKey::Orderid => self.orderids.iter().any(is),
         }
     }
+}
+
+/// What a number column of MariaDB's reads text as: as much of it as is a number, else 0.
+fn leading_number(text: &[u8]) -> f64 {
+    let text = text.trim_ascii_start();
+    let end = text.iter().position(|byte| !b"+-.0123456789eE".contains(byte)).unwrap_or(text.len());
+    let prefixes = (1..=end.min(64)).rev().map(|end| &text[..end]);
+    prefixes.filter_map(|prefix| str::from_utf8(prefix).ok()?.parse().ok()).next().unwrap_or(0.0)
 }
 
 /// What came of an attempt to unlock.

@@ -16,15 +16,19 @@
 //! | `194` | `5194` | `90194` | not locked |
 //! | `195` | `5195` | `90195`, `90295` | not locked |
 //!
+//! The ids are in columns of numbers, and read as MariaDB reads text there: `191abc`, `0191` and `191e0` find 191. The
+//! api-username is found in whatever case it is spelt.
+//!
 //! A locked customer is answered with `true`. One that is not locked or not known gets 200 too, with a
 //! JSON object that says so, for n4n's 200 means no more than that the call was well formed. What was
 //! unlocked stays so until [`serve`] ends.
 //!
 //! # Misbehaviour
 //!
-//! A call that is right in all else can ask for trouble by its `customer_id`:
+//! A call that is right in all else can ask for trouble by its id, as in `orderid=slow-200`; a gateway in front takes a
+//! `customer_id` for a number, unless it is told otherwise:
 //!
-//! | `customer_id` | what happens |
+//! | id | what happens |
 //! |---|---|
 //! | `slow-<milliseconds>` | `true` after that time, 60 s at most |
 //! | `fail` | 500 with the HTML page of a PHP error |

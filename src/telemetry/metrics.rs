@@ -13,6 +13,7 @@ use prometheus::{
 use crate::{
     config::HostPort,
     outcome::{Outcome, Record, UnlockResult, UserCounters},
+    policy::Place,
     reason::Reason,
     telemetry::reading::{BUCKETS, Distribution, Reading},
     tls::{Expiring, HandshakeFailure},
@@ -65,6 +66,7 @@ pub struct Metrics {
     handshake_failures: [IntCounter; HandshakeFailure::ALL.len()],
     connections_refused: [IntCounter; ConnectionRefused::ALL.len()],
     streams_refused: [IntCounter; StreamRefused::ALL.len()],
+    misplaced_keys: [IntCounter; Place::ALL.len()],
     /// Access log lines that were lost.
     pub access_log_dropped: IntCounter,
     /// Audit records that could not be written when they were due.
@@ -136,6 +138,11 @@ impl Metrics {
             "Streams of HTTP/2 reset without an answer to their request, by reason.",
             &["reason"],
         );
+        let misplaced_keys = make.counters(
+            "misplaced_keys_total",
+            "Api-keys that stood where something else belongs and were masked, by place.",
+            &["place"],
+        );
         let config_reloads =
             make.counters("config_reloads_total", "Reloads of the configuration, by result.", &["result"]);
         let config_last_reload_successful = make.gauge(
@@ -185,6 +192,7 @@ impl Metrics {
             connections_refused: ConnectionRefused::ALL
                 .map(|refused| counter(&connections_refused, &[refused.label()])),
             streams_refused: StreamRefused::ALL.map(|refused| counter(&streams_refused, &[refused.label()])),
+            misplaced_keys: Place::ALL.map(|place| counter(&misplaced_keys, &[place.label()])),
             access_log_dropped: make.counter(
                 "access_log_dropped_total",
                 "Access log lines that were lost: they could not be written, or not as fast as they came.",
@@ -276,6 +284,11 @@ impl Metrics {
     /// Counts a stream of HTTP/2 that was reset.
     pub fn stream_refused(&self, why: StreamRefused) {
         self.streams_refused[why as usize].inc();
+    }
+
+    /// Counts an api-key where something else belongs.
+    pub fn key_misplaced(&self, place: Place) {
+        self.misplaced_keys[place as usize].inc();
     }
 
     /// What the live page shows of them, as they stand now.

@@ -22,7 +22,7 @@ pub struct Refusal {
     pub time: SystemTime,
     /// Whose they were.
     pub client: Option<IpAddr>,
-    /// The beginning of the api-username, once it was read.
+    /// The beginning of the api-username, once it was read; of spellings in several cases, the first.
     pub user: Option<Box<str>>,
     /// Whether that user is listed, and showed the right key where one is configured.
     pub is_listed: bool,
@@ -46,8 +46,13 @@ impl Refusals {
         }
         let user = record.user.map(beginning);
         let is_alike = |refusal: &Refusal| {
-            (refusal.outcome, refusal.client, refusal.user.as_deref(), refusal.is_listed, refusal.peer)
-                == (record.outcome, record.client, user, record.listed.is_some(), record.peer)
+            let is_same_user = match (refusal.user.as_deref(), user) {
+                (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
+                (one, other) => one == other,
+            };
+            is_same_user
+                && (refusal.outcome, refusal.client, refusal.is_listed, refusal.peer)
+                    == (record.outcome, record.client, record.listed.is_some(), record.peer)
         };
         // A panic cannot leave the list half-changed, so a poisoned lock is as good as any.
         let mut refusals = self.0.lock().unwrap_or_else(PoisonError::into_inner);

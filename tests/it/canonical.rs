@@ -234,7 +234,7 @@ fn calls_on_one_connection_are_each_their_own() {
     let gateway = gateway_before(&upstream);
     let mut wire = gateway.connect();
     let mut ids = std::collections::BTreeSet::new();
-    for number in 0..20 {
+    for number in 1..=20 {
         let body = format!("customer_id={number}");
         let answer = wire.call(&Call::unlock().body(&body));
         assert_eq!(answer.status(), 200);

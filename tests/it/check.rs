@@ -54,7 +54,8 @@ fn a_sound_configuration_may_say_everything() {
         max_body = "64KiB"
         header_timeout = "10s"
         body_timeout = "10s"
-        value_pattern = "[0-9]{1,20}"
+        value_pattern = "[1-9][0-9]{0,8}"
+        patterns = { orderid = 'TX-[0-9]{1,20}' }
         forward_headers = ["X-Tenant"]
         legacy_credentials = false
         [quota]

@@ -167,11 +167,8 @@ fn the_call_is_described_as_it_is_accepted() {
     assert_eq!(names(&document["paths"][UNLOCK.path]), set(&["patch"]));
 
     let schemas = &document["components"]["schemas"];
-    let pattern = schemas["LookupValue"]["pattern"].as_str().unwrap();
-    let whole = format!("\\A(?:{})\\z", pattern.trim_start_matches('^').trim_end_matches('$'));
     let least = "listen.http = [\"127.0.0.1:0\"]\nupstream.peers = [\"127.0.0.1:1\"]";
     let policy = Settings::parse(least, Path::new(".")).unwrap().policy;
-    assert_eq!(whole, policy.value_pattern.as_str(), "the default value_pattern");
 
     let form = &operation(&document)["requestBody"]["content"];
     assert_eq!(names(form), set(&["application/x-www-form-urlencoded"]));
@@ -180,11 +177,13 @@ fn the_call_is_described_as_it_is_accepted() {
         let lookup = document.pointer(choice["$ref"].as_str().unwrap().trim_start_matches('#')).unwrap();
         assert_eq!(lookup["additionalProperties"], false, "{lookup}");
         let [required] = lookup["required"].as_array().unwrap().as_slice() else { panic!("{lookup}") };
-        assert_eq!(
-            lookup["properties"][required.as_str().unwrap()]["$ref"],
-            "#/components/schemas/LookupValue"
-        );
-        required.as_str().unwrap()
+        let required = required.as_str().unwrap();
+        let value = lookup["properties"][required]["$ref"].as_str().unwrap().trim_start_matches('#');
+        let pattern = document.pointer(value).unwrap()["pattern"].as_str().unwrap();
+        let whole = format!("\\A{}\\z", pattern.trim_start_matches('^').trim_end_matches('$'));
+        let key = LookupKey::ALL.into_iter().find(|key| key.name() == required).unwrap();
+        assert_eq!(whole, policy.patterns.of(key).as_str(), "the default pattern of {required}");
+        required
     });
     assert_eq!(lookups.collect::<Vec<_>>(), LookupKey::ALL.map(LookupKey::name));
 

@@ -138,7 +138,7 @@ fn upgrades_and_reloads_under_load_lose_no_call_and_send_none_twice() {
         .set("log", "audit = \"audit.jsonl\"\naccess = \"off\"")
         .start();
     let (trail, address) = (old.file("audit.jsonl"), old.http());
-    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (next, stop) = (AtomicUsize::new(1), AtomicBool::new(false));
     let mut answered = std::thread::scope(|scope| {
         let (next, stop) = (&next, &stop);
         let clients =

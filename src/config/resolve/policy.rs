@@ -1,15 +1,13 @@
 //! `[policy]`.
 
-use std::sync::LazyLock;
-
 use http::{HeaderName, header};
-use regex::bytes::Regex;
+use regex::Regex;
 
 use super::{choice, period, seconds};
 use crate::{
     config::{Deadlines, fault::Faults, table::Table, units::ByteSize},
     policy::{
-        Access, Clients, Mode, OtherPaths, Policy,
+        Access, Clients, LookupKey, Mode, OtherPaths, Pattern, Patterns, Policy,
         head::{METHOD_OVERRIDES, TARGET_OVERRIDES},
     },
     wire::{fields::fold_alike, forwarding::FORWARDING, hop_by_hop::HOP_BY_HOP},
@@ -44,41 +42,68 @@ pub(super) fn policy(
         header: period(&mut table, "header_timeout", seconds(10), faults),
         body: period(&mut table, "body_timeout", seconds(10), faults),
     };
-    let pattern: Option<String> = table.optional("value_pattern", faults);
-    let value_pattern = pattern.map_or_else(|| Ok(DEFAULT_VALUE_PATTERN.clone()), |pattern| whole(&pattern));
-    if let Err(error) = &value_pattern {
-        let mend = "write a regular expression in the syntax of Rust's regex crate";
-        faults.add(table.span("value_pattern"), table.place("value_pattern"), error.clone(), mend);
-    }
+    let patterns = patterns(&mut table, faults);
     let forward_headers = forward_headers(&mut table, faults);
     let legacy_credentials = table.or("legacy_credentials", false, faults);
     table.close(faults);
-    let policy = value_pattern.ok().map(|value_pattern| Policy {
+    let policy = patterns.map(|patterns| Policy {
         mode,
         clients,
         other_paths,
         legacy_credentials,
         access,
         max_body,
-        value_pattern,
+        patterns,
     });
     (policy, deadlines, forward_headers)
 }
 
-/// What a lookup value must be unless the file says otherwise; compiled once.
-static DEFAULT_VALUE_PATTERN: LazyLock<Regex> =
-    LazyLock::new(|| whole("[0-9A-Za-z_.:-]{1,64}").expect("the default is a regular expression"));
+/// What lookup values must be: `value_pattern` is for every key that `patterns` does not name, and without it the default.
+fn patterns(table: &mut Table<'_>, faults: &mut Faults<'_>) -> Option<Patterns> {
+    let known = faults.count();
+    let for_all = pattern(table, "value_pattern", faults);
+    let by_key = table.table("patterns", faults).map_or([None, None, None], |mut patterns| {
+        let by_key = LookupKey::ALL.map(|key| pattern(&mut patterns, key.name(), faults));
+        patterns.close(faults);
+        by_key
+    });
+    if for_all.is_some() && by_key.iter().all(Option::is_some) {
+        let mend = "leave it out, or a key of policy.patterns";
+        faults.add(
+            table.span("value_pattern"),
+            table.place("value_pattern"),
+            "is for no key: policy.patterns names each of them",
+            mend,
+        );
+    }
+    let default = Patterns::default();
+    let mut by_key = by_key.into_iter();
+    let patterns = LookupKey::ALL.map(|key| {
+        let own = by_key.next().flatten();
+        own.or_else(|| for_all.clone()).unwrap_or_else(|| default.of(key).clone())
+    });
+    (faults.count() == known).then(|| patterns.into())
+}
 
-/// Compiles a pattern that must match the whole value.
-fn whole(pattern: &str) -> Result<Regex, String> {
-    let reason = |error: regex::Error| match error {
-        regex::Error::Syntax(_) => "is no regular expression".to_owned(),
-        regex::Error::CompiledTooBig(_) => "is too large once compiled".to_owned(),
-        other => format!("cannot be used: {other}"),
+/// Reads a pattern, where the key is there and its value is one.
+fn pattern(table: &mut Table<'_>, key: &'static str, faults: &mut Faults<'_>) -> Option<Pattern> {
+    let text: String = table.optional(key, faults)?;
+    let error = match Pattern::new(&text) {
+        Ok(pattern) => return Some(pattern),
+        Err(error) => error,
     };
-    // Compiled alone first: `a)|(b` must not pass for want of the brackets around it.
-    Regex::new(pattern).map_err(reason)?;
-    Regex::new(&format!(r"\A(?:{pattern})\z")).map_err(reason)
+    let syntax = "write a regular expression in the syntax of Rust's regex crate";
+    let (reason, mend) = match error {
+        regex::Error::Syntax(_) if Regex::new(&text).is_ok() => (
+            "is about characters beyond ASCII".to_owned(),
+            "write what it is to match in ASCII, or `(?u)` at its beginning",
+        ),
+        regex::Error::Syntax(_) => ("is no regular expression".to_owned(), syntax),
+        regex::Error::CompiledTooBig(_) => ("is too large once compiled".to_owned(), syntax),
+        other => (format!("cannot be used: {other}"), syntax),
+    };
+    faults.add(table.span(key), table.place(key), reason, mend);
+    None
 }
 
 /// Fields that mean something to the gateway, to framing or to the application behind n4n's web server.

@@ -1,6 +1,6 @@
 //! `[clients]`, `[access]` and `[[users]]`.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -51,12 +51,12 @@ pub(super) fn access(mut table: Table<'_>, users: &[User], faults: &mut Faults<'
         );
     }
     table.close(faults);
-    Access::new(users.iter().map(|user| &user.rules), refuses_unlisted)
+    Access::new(users.iter().map(|user| (&*user.name, &user.rules)), refuses_unlisted)
 }
 
 pub(super) fn users(tables: Vec<Table<'_>>, faults: &mut Faults<'_>) -> Vec<User> {
     let mut users: Vec<User> = Vec::new();
-    let mut names = HashSet::new();
+    let mut names: HashMap<String, String> = HashMap::new();
     for mut table in tables {
         let name: Option<String> = table.required("name", faults);
         let quota = table.table("quota", faults).and_then(|table| quota(table, faults));
@@ -75,10 +75,15 @@ pub(super) fn users(tables: Vec<Table<'_>>, faults: &mut Faults<'_>) -> Vec<User
             if !policy::credential::is_well_formed(name.as_bytes()) || name.is_empty() {
                 let mend = "write 1 to 256 visible ASCII characters, without spaces";
                 faults.add(table.span("name"), table.place("name"), "can be no api-username", mend);
-            } else if !names.insert(name.clone()) {
-                let reason = format!("`{name}` is listed twice");
+            } else if let Some(listed) = names.get(&name.to_ascii_lowercase()) {
+                let reason = if *listed == name {
+                    format!("`{name}` is listed twice")
+                } else {
+                    format!("`{name}` is listed as `{listed}` already: case does not tell users apart")
+                };
                 faults.add(table.span("name"), table.place("name"), reason, "list each user once");
             } else {
+                names.insert(name.to_ascii_lowercase(), name.clone());
                 users.push(User { name, rules: UserRules { keys, networks }, quota });
             }
         }

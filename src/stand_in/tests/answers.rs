@@ -33,7 +33,12 @@ async fn a_lock_is_lifted_once_whatever_the_customer_is_looked_up_by() {
         ("orderid=191", NOT_FOUND),
         ("customer_id=slow-soon", NOT_FOUND),
         ("customer_id=Fail", NOT_FOUND),
-        ("orderid=fail", NOT_FOUND),
+        ("customer_id=195abc", NOT_LOCKED),
+        ("customer_id=0195", NOT_LOCKED),
+        ("customer_id=1.95e2", NOT_LOCKED),
+        ("customer_id=+195.0", NOT_LOCKED),
+        ("orderid=90295-7", NOT_LOCKED),
+        ("customer_id=x195", NOT_FOUND),
     ] {
         assert_eq!(ask(address, call(body)).await, (OK.into(), want.into()), "{body}");
     }
@@ -75,7 +80,8 @@ async fn fields_are_read_as_cgi_hands_them_on() {
         (format!("api-username: {name}\r\napi-key: {key}\r\napi_key: {key}\r\n"), refused),
         (format!("api-username: {name}\r\napi-username: {name}\r\napi-key: {key}\r\n"), refused),
         (format!("api-username: {name}\r\napi-key: {key}0\r\n"), refused),
-        (format!("api-username: N4N_ADMIN\r\napi-key: {key}\r\n"), refused),
+        (format!("api-username: N4N_ADMIN\r\napi-key: {key}\r\n"), known),
+        (format!("api-username: {name}\r\napi-key: {}\r\n", key.to_uppercase()), refused),
         (format!("api-username: {name}\r\n"), refused),
         (format!("api-key: {key}\r\n"), refused),
         (String::new(), refused),

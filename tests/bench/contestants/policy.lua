@@ -78,7 +78,7 @@ function policy.judge()
     if not lookup then
         return refuse(400, "lookup_missing", "No lookup", "Send one of customer_id, subscription_id and orderid.")
     end
-    if type(value) ~= "string" or not ngx.re.find(value, "^[0-9A-Za-z_.:-]{1,64}$", "jo") then
+    if type(value) ~= "string" or not ngx.re.find(value, "^(?:[1-9][0-9]{0,17}|[A-Za-z][0-9A-Za-z_.:-]{0,63})$", "jo") then
         return refuse(400, "lookup_invalid", "Not an id", "Send an id.")
     end
     local left, seconds = spend(user)

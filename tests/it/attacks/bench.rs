@@ -78,7 +78,7 @@ impl Bench {
             wire = self.gateway.connect();
         }
         self.good += 1;
-        let body = format!("customer_id=good-{}", self.good);
+        let body = format!("orderid=good-{}", self.good);
         let answer = wire.call(&Call::unlock().body(&body));
         lines.extend(check(&Want::True(body.clone()), &Ok(answer.clone())));
         calls.push((answer, "gateway.test", body));

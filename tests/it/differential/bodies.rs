@@ -1,5 +1,7 @@
 //! Form bodies on the border between what passes and what does not: a grammar, then mutations.
 
+use crate::harness::Random;
+
 /// The names that a body may hold.
 const KEYS: [&[u8]; 3] = [b"customer_id", b"subscription_id", b"orderid"];
 
@@ -216,9 +218,13 @@ impl Bodies {
                 let length = 1 + self.random.below(8);
                 self.conforming(length)
             }
-            9..11 => {
+            9 => {
                 let length = 63 + self.random.below(3);
-                self.conforming(length)
+                self.word(length)
+            }
+            10 => {
+                let length = 17 + self.random.below(3);
+                self.number(length)
             }
             11..14 => {
                 let length = 1 + self.random.below(8);
@@ -241,8 +247,26 @@ impl Bodies {
         }
     }
 
+    /// A number, or now and then a word, or what is neither and has its characters.
     fn conforming(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| CONFORMING[self.random.below(CONFORMING.len())]).collect()
+        match self.random.below(12) {
+            0..8 => self.number(length),
+            8..11 => self.word(length),
+            _ => (0..length).map(|_| CONFORMING[self.random.below(CONFORMING.len())]).collect(),
+        }
+    }
+
+    fn number(&mut self, length: usize) -> Vec<u8> {
+        let digit = |digits: &[u8], random: &mut Random| digits[random.below(digits.len())];
+        let mut number = vec![digit(b"123456789", &mut self.random)];
+        number.extend((1..length).map(|_| digit(b"0123456789", &mut self.random)));
+        number
+    }
+
+    fn word(&mut self, length: usize) -> Vec<u8> {
+        let mut word = vec![b"abcxyzABCXYZ"[self.random.below(12)]];
+        word.extend((1..length).map(|_| CONFORMING[self.random.below(CONFORMING.len())]));
+        word
     }
 
     /// Percent-encodes some bytes, in either case.
@@ -290,39 +314,5 @@ impl Iterator for Bodies {
 
     fn next(&mut self) -> Option<Vec<u8>> {
         Some(self.body())
-    }
-}
-
-/// SplitMix64: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number under `bound`; `bound` is small beside 2^64, so the bias is nil.
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
-    }
-
-    fn one_in(&mut self, rarity: usize) -> bool {
-        self.below(rarity) == 0
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[0]
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a [u8]]) -> &'a [u8] {
-        from[self.below(from.len())]
-    }
-
-    fn place_in(&mut self, bytes: &[u8]) -> Option<usize> {
-        (!bytes.is_empty()).then(|| self.below(bytes.len()))
     }
 }

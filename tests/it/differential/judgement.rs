@@ -31,7 +31,7 @@ impl Judge {
 
     /// The gateway's reading.
     pub(super) fn lookup(&self, body: &[u8]) -> Result<Lookup, Reason> {
-        Lookup::of(body, &self.policy.value_pattern)
+        Lookup::of(body, &self.policy.patterns)
     }
 
     /// What is wrong with how one body was judged, if anything.
@@ -86,15 +86,18 @@ fn accepted_fault(lookup: &Lookup, reading: &Reading, which: &str) -> Option<Str
 /// A body that is nothing but one well-spelt pair is not refused.
 fn refused_fault(reason: Reason, reading: &Reading) -> Option<String> {
     let [(name, Some(value))] = reading.variables.as_slice() else { return None };
-    let is_lookup = LookupKey::ALL.iter().any(|key| key.name().as_bytes() == name);
-    (reading.is_plain && is_lookup && conforms(value))
+    let key = LookupKey::ALL.into_iter().find(|key| key.name().as_bytes() == name);
+    (reading.is_plain && key.is_some_and(|key| conforms(key, value)))
         .then(|| format!("PHP reads {}, and yet it was refused as {}", told(reading), reason.code()))
 }
 
-/// The default `value_pattern`, in other words.
-fn conforms(value: &[u8]) -> bool {
+/// The default patterns, in other words.
+fn conforms(key: LookupKey, value: &[u8]) -> bool {
     let is_fine = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(byte);
-    (1..=64).contains(&value.len()) && value.iter().all(is_fine)
+    let Some((first, rest)) = value.split_first() else { return false };
+    let is_number = matches!(first, b'1'..=b'9') && rest.len() <= 17 && rest.iter().all(u8::is_ascii_digit);
+    let is_word = first.is_ascii_alphabetic() && rest.len() <= 63 && rest.iter().all(is_fine);
+    is_number || (key != LookupKey::CustomerId && is_word)
 }
 
 /// The gateway's model of `parse_str` reads as PHP does: the same names, the same values, arrays where PHP makes them.

@@ -12,6 +12,7 @@ use std::thread;
 
 use n4n_gateway::php::{MAX_INPUT_VARS, pieces};
 
+use crate::harness::{seed, setting};
 use bodies::Bodies;
 use judgement::{Judge, smallest};
 
@@ -27,20 +28,9 @@ const BATCH: usize = 1000;
 /// How many ways of asking go on side by side.
 const WORKERS: usize = 2;
 
-fn setting<T: std::str::FromStr<Err: std::fmt::Debug>>(name: &str, otherwise: T) -> T {
-    std::env::var(name).map_or(otherwise, |value| value.parse().unwrap())
-}
-
-/// The bodies' seed, told so that a failure can be had again.
-fn seed() -> u64 {
-    let seed = setting("N4N_SEED", SEED);
-    println!("N4N_SEED={seed}");
-    seed
-}
-
 #[test]
 fn every_body_reads_in_php_as_it_was_judged() {
-    let seed = seed();
+    let seed = seed(SEED);
     let batches = setting("N4N_BODIES", BODIES).div_ceil(BATCH * WORKERS);
     let tallies: Vec<Tally> = thread::scope(|scope| {
         let compare = |worker: u64| scope.spawn(move || compare(seed ^ worker << 32, batches));

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use n4n_gateway::policy::{Lookup, LookupKey};
 use serde_json::{Value, json};
 
+use super::SEED;
 use super::bodies::Bodies;
 use super::judgement::Judge;
-use super::seed;
-use crate::harness::{Call, Gateway, Php};
+use crate::harness::{Call, Gateway, Php, seed};
 
 /// How many bodies are sent, all on one connection.
 const BODIES: usize = 3000;
@@ -22,7 +22,7 @@ fn php_sees_the_judged_pair_or_nothing() {
     let mut wire = gateway.connect();
     let mut forwarded: Vec<(Vec<u8>, Lookup, String)> = Vec::new();
 
-    for (index, body) in Bodies::from_seed(seed()).take(BODIES).enumerate() {
+    for (index, body) in Bodies::from_seed(seed(SEED)).take(BODIES).enumerate() {
         let case = format!("body {index}, \"{}\"", body.escape_ascii());
         let call = Call::unlock().body(&body);
         let call = if index % 3 == 0 { call.chunked(1 + index % 7) } else { call };
@@ -46,7 +46,7 @@ fn php_sees_the_judged_pair_or_nothing() {
     let seen = php.seen();
     assert!(forwarded.len() * 100 >= BODIES * 15, "just {} bodies were accepted", forwarded.len());
     assert_eq!(seen.len(), forwarded.len(), "PHP saw as many calls as were accepted");
-    for ((body, Lookup { key, value }, request_id), seen) in forwarded.iter().zip(seen) {
+    for ((body, Lookup { key, value, .. }, request_id), seen) in forwarded.iter().zip(seen) {
         let case = body.escape_ascii();
         assert_eq!(seen["server"]["HTTP_X_REQUEST_ID"], **request_id, "{case}");
         assert_eq!(seen["pairs"], json!({ key.name(): value }), "{case}");
@@ -68,7 +68,7 @@ fn php_sees_the_customer_that_the_trail_of_observe_mode_names_and_no_other() {
         .set("log", "audit = \"audit.jsonl\"\naccess = \"off\"")
         .start();
     let mut wire = gateway.connect();
-    for body in Bodies::from_seed(seed()).take(BODIES / 2) {
+    for body in Bodies::from_seed(seed(SEED)).take(BODIES / 2) {
         let answer = wire.call(&Call::unlock().body(&body));
         assert!(answer.status() < 500, "{}: {answer:?}", body.escape_ascii());
     }

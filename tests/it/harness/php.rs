@@ -1,6 +1,7 @@
 //! A real PHP that reads requests as n4n's application does, and tells what it saw.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Stdio};
 
 use serde_json::Value;
@@ -9,7 +10,7 @@ use tempfile::TempDir;
 use super::lines::Lines;
 use super::{package_root, tool};
 
-/// `php -S` with `tests/upstream/router.php`.
+/// `php -S` with a script of `tests/upstream`.
 pub(crate) struct Php {
     child: Child,
     address: SocketAddr,
@@ -18,12 +19,18 @@ pub(crate) struct Php {
 
 impl Php {
     pub(crate) fn start() -> Self {
+        Self::serving("router.php", &[])
+    }
+
+    /// Starts it with another script, and with these variables in its environment.
+    pub(crate) fn serving(script: &str, environment: &[(&str, &Path)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let router = package_root().join("tests/upstream/router.php");
+        let script = package_root().join("tests/upstream").join(script);
         // PHP takes a free port for 0 and names it in its first line.
         let mut child = tool("php", "install php-cli")
             .args(["-S", "127.0.0.1:0"])
-            .arg(router)
+            .arg(script)
+            .envs(environment.iter().copied())
             .env_remove("PHP_CLI_SERVER_WORKERS")
             .env("N4N_SEEN", folder.path().join("seen.jsonl"))
             .stdout(Stdio::null())

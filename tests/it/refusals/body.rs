@@ -140,7 +140,8 @@ fn one_lookup_is_enough() {
 
 #[test]
 fn a_lookup_value_fits_the_pattern_as_a_whole() {
-    let long = format!("customer_id={}", "1".repeat(65));
+    let long = format!("customer_id={}", "1".repeat(19));
+    let long_word = format!("orderid={}", "a".repeat(65));
     let bodies = [
         "customer_id",
         "customer_id=",
@@ -153,12 +154,29 @@ fn a_lookup_value_fits_the_pattern_as_a_whole() {
         "customer_id=191;subscription_id=2",
         "orderid=1'",
         &long,
+        &long_word,
+        // What a number column takes for 191, or for 0.
+        "customer_id=0",
+        "customer_id=0191",
+        "customer_id=191abc",
+        "customer_id=191e0",
+        "customer_id=191.0",
+        "customer_id=191-2",
+        "customer_id=+191",
+        "customer_id=%20191",
+        "customer_id=191%20",
+        "customer_id=abc",
+        "subscription_id=0191",
+        "orderid=191abc",
+        "orderid=1:2",
+        "orderid=_1",
     ];
     let mut bench = Bench::standard();
     bench.assert_each_is_refused(&LOOKUP_INVALID, each_body(bodies));
 
-    let longest = Call::unlock().body(&long[..long.len() - 1]);
-    assert_eq!(bench.gateway.call(&longest).status(), 200, "64 characters are fine");
+    for longest in [&long[..long.len() - 1], &long_word[..long_word.len() - 1]] {
+        assert_eq!(bench.gateway.call(&Call::unlock().body(longest)).status(), 200, "{longest}");
+    }
 
     let mut digits_only = Bench::new(|upstream| {
         Gateway::before(upstream.address())
@@ -170,4 +188,21 @@ fn a_lookup_value_fits_the_pattern_as_a_whole() {
         each_body(["customer_id=19", "customer_id=1919", "customer_id=a"]),
     );
     assert_eq!(digits_only.gateway.call(&Call::unlock()).status(), 200);
+
+    let patterns = "patterns = { customer_id = '\\d{1,20}', orderid = '\\w{3}' }";
+    let mut by_key =
+        Bench::new(|upstream| Gateway::before(upstream.address()).set("policy", patterns).start());
+    by_key.assert_each_is_refused(
+        &LOOKUP_INVALID,
+        // Digits and letters are ASCII's.
+        each_body([
+            "customer_id=%D9%A1%D9%A9%D9%A1",
+            "orderid=a%C3%A9b",
+            "orderid=ab",
+            "subscription_id=0191",
+        ]),
+    );
+    for body in ["customer_id=0191", "orderid=7_b", "subscription_id=x-191"] {
+        assert_eq!(by_key.gateway.call(&Call::unlock().body(body)).status(), 200, "{body}");
+    }
 }
