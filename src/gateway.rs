@@ -46,8 +46,10 @@ pub struct Gateway {
     live: ArcSwap<Live>,
     /// The metrics.
     pub metrics: Metrics,
-    /// Calls admitted and not yet answered.
+    /// Unlock calls admitted and not yet answered.
     pub in_flight: AtomicUsize,
+    /// Requests for other paths admitted and not yet answered.
+    pub passing: AtomicUsize,
     /// What was refused or failed last.
     pub refusals: Refusals,
     /// The Redis that the settings in force name.
@@ -130,6 +132,7 @@ impl Gateway {
             live,
             metrics,
             in_flight: AtomicUsize::new(0),
+            passing: AtomicUsize::new(0),
             refusals: Refusals::default(),
             reloaded: Notify::new(),
             phase: watch::Sender::new(Phase::Starting),
@@ -218,6 +221,7 @@ impl Gateway {
         let live = self.live.load();
         let ledger = &live.ledger;
         self.metrics.in_flight.set(signed(self.in_flight.load(Ordering::Relaxed)));
+        self.metrics.passing.set(signed(self.passing.load(Ordering::Relaxed)));
         self.metrics.quota_users.set(signed(ledger.remembered()));
         self.metrics.quota_evictions.inc_by(ledger.take_forgotten());
         self.metrics.peers(live.peers.by_name());

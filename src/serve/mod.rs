@@ -130,6 +130,10 @@ impl Service {
             return self.fail(request, client, reason).await;
         }
         let outcome = match (failed, status) {
+            // n4n did not wait for the whole body.
+            (Some(Reason::BodyTimeout), Some(status)) if client.progress() == Progress::Whole => {
+                Outcome::Forwarded { status }
+            }
             (Some(reason), _) => Outcome::of(reason),
             (None, Some(status)) => Outcome::Forwarded { status },
             (None, None) => Outcome::Abandoned,

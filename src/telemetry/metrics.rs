@@ -56,8 +56,10 @@ pub struct Metrics {
     config_last_reload_successful: IntGauge,
     certificate_expiry: IntGaugeVec,
     upstream_healthy: IntGaugeVec,
-    /// Calls admitted and not yet answered.
+    /// Unlock calls admitted and not yet answered.
     pub in_flight: IntGauge,
+    /// Requests for other paths admitted and not yet answered.
+    pub passing: IntGauge,
     /// Client connections open.
     pub connections: IntGauge,
     /// Attempts to accept a connection that failed for want of something of the system's.
@@ -170,7 +172,11 @@ impl Metrics {
                 "Whether calls go to a peer: it passes its checks, if there are any, and could be connected to.",
                 &["peer"],
             ),
-            in_flight: make.gauge("in_flight", "Calls admitted and not yet answered."),
+            in_flight: make.gauge("in_flight", "Unlock calls admitted and not yet answered."),
+            passing: make.gauge(
+                "in_flight_other_paths",
+                "Requests for other paths admitted and not yet answered.",
+            ),
             connections: make.gauge("connections", "Client connections open."),
             accept_errors: make.counter(
                 "accept_errors_total",
@@ -304,7 +310,8 @@ fn user_counters(requests: &IntCounterVec, user: &str) -> UserCounters {
 
 /// A status of each class that an answer may have begun with by the time that it broke off for this reason.
 fn begun_before(reason: Reason) -> impl Iterator<Item = Option<u16>> {
-    let may_break_off = matches!(Outcome::of(reason), Outcome::Failed(_)) || reason == Reason::BodyMalformed;
+    let may_break_off = matches!(Outcome::of(reason), Outcome::Failed(_))
+        || matches!(reason, Reason::BodyMalformed | Reason::BodyTimeout);
     [200, 300, 400, 500].into_iter().filter(move |_| may_break_off).map(Some)
 }
 
