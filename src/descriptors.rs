@@ -12,6 +12,9 @@ use crate::{config::Settings, policy::OtherPaths};
 /// What the process takes whatever is configured: log files, look-ups, reloads, an upgrade, its own runtime.
 const BASE: usize = 32;
 
+/// How many connections may be on their way out while others already have their places.
+pub const LEAVING: usize = 8;
+
 /// What each worker takes beside its listeners: its runtime, Redis, and a connection that is refused.
 const PER_WORKER: usize = 8;
 
@@ -50,7 +53,7 @@ impl Shares {
         let listen = &settings.listen;
         let (threads, listeners) = (listen.threads.get(), listen.http.len() + listen.https.len());
         // A check of each peer may be under way.
-        let fixed = BASE
+        let fixed = (BASE + LEAVING)
             .saturating_add(settings.upstream.peers.len() + listeners + 1)
             .saturating_add(threads.saturating_mul(PER_WORKER + listeners));
         let passes = !matches!(settings.policy.other_paths, OtherPaths::Reject);

@@ -67,6 +67,7 @@ struct Lines {
     handshakes: [Limited; HandshakeFailure::ALL.len()],
     connections: [Limited; ConnectionRefused::ALL.len()],
     streams: [Limited; StreamRefused::ALL.len()],
+    evicted: Limited,
 }
 
 /// Where the process is in its life.
@@ -242,6 +243,15 @@ impl Gateway {
         if let Some(left_out) = self.lines.connections[why as usize].admit(Instant::now()) {
             let (reason, detail) = (why.label(), why.detail());
             tracing::warn!(%client, reason, detail, left_out, "a connection was refused");
+        }
+    }
+
+    /// Counts and tells of an idle connection that was closed so that another could be opened.
+    pub fn gave_way(&self, client: SocketAddr, idle_since: Instant) {
+        self.metrics.connections_evicted.inc();
+        if let Some(left_out) = self.lines.evicted.admit(Instant::now()) {
+            let idle_seconds = idle_since.elapsed().as_secs();
+            tracing::warn!(%client, idle_seconds, left_out, "an idle connection was closed to make room");
         }
     }
 

@@ -67,6 +67,8 @@ pub struct Metrics {
     handshake_failures: [IntCounter; HandshakeFailure::ALL.len()],
     connections_refused: [IntCounter; ConnectionRefused::ALL.len()],
     streams_refused: [IntCounter; StreamRefused::ALL.len()],
+    /// Idle connections closed so that others could be opened.
+    pub connections_evicted: IntCounter,
     /// Access log lines that were lost.
     pub access_log_dropped: IntCounter,
     /// Audit records that could not be written when they were due.
@@ -187,6 +189,10 @@ impl Metrics {
             connections_refused: ConnectionRefused::ALL
                 .map(|refused| counter(&connections_refused, &[refused.label()])),
             streams_refused: StreamRefused::ALL.map(|refused| counter(&streams_refused, &[refused.label()])),
+            connections_evicted: make.counter(
+                "connections_evicted_total",
+                "Idle connections closed to make room for new ones, those idle for longest first.",
+            ),
             access_log_dropped: make.counter(
                 "access_log_dropped_total",
                 "Access log lines that were lost: they could not be written, or not as fast as they came.",
