@@ -46,7 +46,7 @@ pub struct Gateway {
     live: ArcSwap<Live>,
     /// The metrics.
     pub metrics: Metrics,
-    /// Unlock calls admitted and not yet answered.
+    /// Unlock calls admitted that n4n has not answered yet.
     pub in_flight: AtomicUsize,
     /// Requests for other paths admitted and not yet answered.
     pub passing: AtomicUsize,

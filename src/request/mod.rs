@@ -166,8 +166,8 @@ impl Request {
         })
     }
 
-    /// Takes a place among the requests in flight on its route, until the request is dropped. Unlock calls have places
-    /// that no other request takes.
+    /// Takes a place among the requests in flight on its route, until it [leaves](Self::leave) or is dropped. Unlock calls
+    /// have places that no other request takes.
     ///
     /// # Errors
     /// `overloaded` where there was none; the place is taken all the same.
@@ -179,6 +179,11 @@ impl Request {
             Route::Other => self.live.shares.passing,
         };
         if taken >= most { Err(Reason::Overloaded) } else { Ok(()) }
+    }
+
+    /// Gives that place back, n4n having answered: a client that does not take its answer holds up no other call.
+    pub fn leave(&mut self) {
+        self.in_flight = None;
     }
 
     /// Takes the call from its user's account.

@@ -114,6 +114,7 @@ impl Service {
                 let result = crate::exchange::result::of(&answer);
                 request.upstream.unlock = Some(result);
                 request.conclude(audit::Seen::Answer { status, result }, None).await;
+                request.leave();
                 let persists = request.head.persists && client.is_read() && !self.gateway.is_ending();
                 let is_sent = relay(&request, &answer, &mut client, persists).await.is_ok();
                 request.record(Outcome::Forwarded { status }, Some(status).filter(|_| is_sent));

@@ -56,7 +56,7 @@ pub struct Metrics {
     config_last_reload_successful: IntGauge,
     certificate_expiry: IntGaugeVec,
     upstream_healthy: IntGaugeVec,
-    /// Unlock calls admitted and not yet answered.
+    /// Unlock calls admitted that n4n has not answered yet.
     pub in_flight: IntGauge,
     /// Requests for other paths admitted and not yet answered.
     pub passing: IntGauge,
@@ -174,7 +174,7 @@ impl Metrics {
                 "Whether calls go to a peer: it passes its checks, if there are any, and could be connected to.",
                 &["peer"],
             ),
-            in_flight: make.gauge("in_flight", "Unlock calls admitted and not yet answered."),
+            in_flight: make.gauge("in_flight", "Unlock calls admitted that n4n has not answered yet."),
             passing: make.gauge(
                 "in_flight_other_paths",
                 "Requests for other paths admitted and not yet answered.",

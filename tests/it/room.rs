@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketType, connect, socket};
 
+use crate::harness::frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, frame, unlock_fields};
 use crate::harness::{Call, DEADLINE, Gate, Gateway, Http2, NAME, Reply, Secured, Upstream};
 
 /// A request for another path whose body does not come.
@@ -63,6 +64,22 @@ fn requests_for_other_paths_take_no_place_of_an_unlock_call() {
     held.clear();
     http2.run_while(|| gateway.wait_for_metric("n4n_gateway_in_flight_other_paths", 0.0));
     assert_eq!(gateway.call(&other).text(), "true");
+}
+
+#[test]
+fn whoever_does_not_take_an_answer_takes_no_place_of_an_unlock_call() {
+    let upstream = Upstream::start();
+    let secured = Secured::before(&upstream, "max_in_flight = 3\nidle_timeout = \"120s\"");
+    let gateway = &secured.gateway;
+    // No stream of its has a window for an answer's body.
+    let mut client = Frames::connect(&secured.client(), gateway.https(), 0);
+    for stream in [1, 3, 5] {
+        client.send(&frame(HEADERS, END_HEADERS, stream, &unlock_fields())).unwrap();
+        client.send(&frame(DATA, END_STREAM, stream, b"customer_id=191")).unwrap();
+    }
+    upstream.wait_for(3);
+    gateway.wait_for_metric("n4n_gateway_in_flight", 0.0);
+    assert_eq!(gateway.call(&Call::unlock()).status(), 200);
 }
 
 /// Sends a byte of its body now and then until it is answered; the answer.
@@ -147,7 +164,7 @@ fn over_max_connections_the_one_idle_for_longest_gives_way() {
     first.assert_closes();
     // By its call it is idle for less long than the one of HTTP/2.
     assert_eq!(second.call(&Call::unlock()).status(), 200);
-    newcomer();
+    third.run_while(&mut newcomer);
     third.wait_end().expect("it is told that nothing is wrong");
     newcomer();
     assert_eq!(second.call(&Call::unlock()).status(), 200);
