@@ -5,11 +5,8 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use axum::Router;
@@ -17,18 +14,16 @@ use hyper::{
     server::conn::http1::Builder,
     service::{Service, service_fn},
 };
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
     task::{AbortHandle, yield_now},
-    time::{sleep, timeout},
+    time::{interval, sleep, timeout},
 };
 
+use super::visit::Visit;
 use crate::{
     descriptors::ACCEPT_PAUSE,
     downstream::{
@@ -46,6 +41,9 @@ const MAX_HEAD: usize = 16 * 1024;
 /// events and does not read them is found out soon.
 const SEND_BUFFER: usize = 64 * 1024;
 
+/// How often it is asked whether a request is overdue.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
 /// How long a client may take to close after its answer.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -56,10 +54,10 @@ pub(super) async fn serve(listener: TcpListener, gateway: Arc<Gateway>, routes: 
         match listener.accept().await {
             Ok((socket, client)) => {
                 if visitors.make_room(&gateway).await {
-                    let has_asked = Arc::new(AtomicBool::new(false));
-                    let visit = visit(socket, gateway.clone(), routes.clone(), has_asked.clone());
-                    let task = tokio::spawn(visit).abort_handle();
-                    visitors.0.push(Visitor { client, has_asked, task });
+                    let visit = Visit::begin();
+                    let attending = attend(socket, gateway.clone(), routes.clone(), visit.clone());
+                    let task = tokio::spawn(attending).abort_handle();
+                    visitors.0.push(Visitor { client, visit, task });
                 } else {
                     gateway.connection_refused(ConnectionRefused::AdminConnections, client);
                 }
@@ -74,29 +72,28 @@ pub(super) async fn serve(listener: TcpListener, gateway: Arc<Gateway>, routes: 
     }
 }
 
-/// Those who are connected, in the order in which they came.
+/// Those who are connected.
 struct Visitors(Vec<Visitor>);
 
 /// One connection.
 struct Visitor {
     client: SocketAddr,
-    /// Whether its request has come whole.
-    has_asked: Arc<AtomicBool>,
+    visit: Arc<Visit>,
     task: AbortHandle,
 }
 
 impl Visitors {
-    /// Tells whether there is room for a newcomer. Who has been here for longest without having asked for anything gives
-    /// way.
+    /// Tells whether there is room for a newcomer; where there is not, somebody who is waited for gives way.
     async fn make_room(&mut self, gateway: &Gateway) -> bool {
         let Self(visitors) = self;
         visitors.retain(|visitor| !visitor.task.is_finished());
         let most = gateway.live().shares.admin;
         let before = visitors.len();
         while visitors.len() >= most {
-            let silent = visitors.iter().position(|visitor| !visitor.has_asked.load(Ordering::Relaxed));
-            let Some(silent) = silent else { return false };
-            let Visitor { client, task, .. } = visitors.remove(silent);
+            let ranked =
+                visitors.iter().enumerate().filter_map(|(at, visitor)| Some((visitor.visit.rank()?, at)));
+            let Some((_, at)) = ranked.min() else { return false };
+            let Visitor { client, task, .. } = visitors.swap_remove(at);
             task.abort();
             gateway.connection_refused(ConnectionRefused::AdminConnections, client);
         }
@@ -108,8 +105,8 @@ impl Visitors {
     }
 }
 
-/// Answers one request.
-async fn visit(socket: TcpStream, gateway: Arc<Gateway>, routes: Router, has_asked: Arc<AtomicBool>) {
+/// Answers one client's requests.
+async fn attend(socket: TcpStream, gateway: Arc<Gateway>, routes: Router, visit: Arc<Visit>) {
     // Where that cannot be set, it is found out later.
     let _ = set_socket_send_buffer_size(&socket, SEND_BUFFER);
     let (header, idle) = {
@@ -119,17 +116,24 @@ async fn visit(socket: TcpStream, gateway: Arc<Gateway>, routes: Router, has_ask
     let transport = Lingering::new(Transport::Plain(socket), WriteBudget::new(idle));
     let routes = TowerToHyperService::new(routes);
     let service = service_fn(|request| {
-        has_asked.store(true, Ordering::Relaxed);
-        routes.call(request)
+        visit.ask();
+        let (answer, visit) = (routes.call(request), visit.clone());
+        async { answer.await.map(|answer| answer.map(|body| visit.answer(body))) }
     });
-    let served = Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header)
+    let serving = Builder::new()
         .max_buf_size(MAX_HEAD)
-        .keep_alive(false)
         .serve_connection(TokioIo::new(transport), service)
-        .without_shutdown()
-        .await;
+        .without_shutdown();
+    let overdue = async {
+        let mut checks = interval(CHECK_EVERY);
+        while !visit.is_overdue(Instant::now(), header, idle) {
+            checks.tick().await;
+        }
+    };
+    let served = tokio::select! {
+        served = serving => served,
+        () = overdue => return,
+    };
     match served {
         Ok(parts) => {
             // Whatever ends it, it is over.
