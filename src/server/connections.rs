@@ -6,11 +6,16 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
+use tokio::{task::yield_now, time::sleep};
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use crate::{descriptors::LEAVING, gateway::Gateway, serve::IdleConnections};
+
+/// How long a newcomer waits for others to leave, in milliseconds.
+const LEFT_WITHIN_MS: usize = 20;
 
 /// The open connections of all workers.
 #[derive(Debug, Default)]
@@ -38,6 +43,10 @@ impl OpenConnections {
         let longest = self.idle.iter().filter_map(|idle| Some((idle.longest()?, idle)));
         // Another may have been quicker; the next in that list will do.
         longest.min_by_key(|(since, _)| *since).is_some_and(|(_, idle)| idle.ask_longest())
+    }
+
+    fn has_idle(&self) -> bool {
+        self.idle.iter().any(|idle| idle.longest().is_some())
     }
 
     /// Has idle connections give way for as long as it is polled, where a reload has lowered how many may be open.
@@ -80,14 +89,32 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// A place for a newcomer; where all are taken, that of the connection that is idle for longest.
-    pub(super) fn take(open: &Arc<OpenConnections>, gateway: &Arc<Gateway>) -> Option<Self> {
-        let before = open.count.fetch_add(1, Ordering::AcqRel);
-        gateway.metrics.connections.inc();
-        let place = Self { open: open.clone(), gateway: gateway.clone(), _token: open.tracker.token() };
-        let most = gateway.live().shares.connections;
-        let has_room = before < most || before < most + LEAVING && open.evict();
-        has_room.then_some(place)
+    /// A place for a newcomer; where all are taken, that of the connection that is idle for longest. None: none is idle.
+    pub(super) async fn take(open: &Arc<OpenConnections>, gateway: &Arc<Gateway>) -> Option<Self> {
+        for waited in 0..LEFT_WITHIN_MS {
+            let before = open.count.fetch_add(1, Ordering::AcqRel);
+            gateway.metrics.connections.inc();
+            let place = Self { open: open.clone(), gateway: gateway.clone(), _token: open.tracker.token() };
+            let most = gateway.live().shares.connections;
+            if before < most {
+                return Some(place);
+            }
+            if before < most + LEAVING {
+                let gives_way = open.evict();
+                if gives_way {
+                    // Where it is this worker's, it leaves before there is another newcomer.
+                    yield_now().await;
+                }
+                return gives_way.then_some(place);
+            }
+            drop(place);
+            // Others are on their way out. One may have stayed, for a request that came in that moment.
+            if !(if waited == 0 { open.has_idle() } else { open.evict() }) {
+                return None;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        None
     }
 }
 

@@ -88,7 +88,7 @@ async fn accept(
         };
         match accepted {
             Ok((socket, client)) => {
-                let Some(place) = Place::take(&accepting.open, &gateway) else {
+                let Some(place) = Place::take(&accepting.open, &gateway).await else {
                     gateway.connection_refused(ConnectionRefused::MaxConnections, client);
                     continue;
                 };

@@ -271,7 +271,7 @@ fn the_admin_listener_s_share_follows_a_reload() {
     for visitor in &mut visitors[1..9] {
         assert_eq!(rest(visitor), "");
     }
-    visitors[39].write_all(b"y\r\n\r\n").unwrap();
+    visitors[39].write_all(b"y\r\nConnection: close\r\n\r\n").unwrap();
     assert!(rest(&mut visitors[39]).starts_with("HTTP/1.1 200 "));
 }
 

@@ -126,7 +126,7 @@ fn check_tells_of_a_hard_limit_that_is_too_low() {
     assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
     let told = errors(&output);
     assert!(told.contains("warning: the limit of 256 open files has room for 132 connections"), "{told}");
-    let (output, _) = run("ulimit -Sn 64 && ulimit -Hn 256 && exec", "check", &config(40));
+    let (output, _) = run("ulimit -Sn 64 && ulimit -Hn 256 && exec", "check", &config(30));
     assert_eq!((output.status.code(), errors(&output)), (Some(0), String::new()));
 }
 
