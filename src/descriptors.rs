@@ -7,10 +7,13 @@ use std::{fmt, time::Duration};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::Settings;
+use crate::{config::Settings, policy::OtherPaths};
 
 /// What the process takes whatever is configured: log files, look-ups, reloads, an upgrade, its own runtime.
 const BASE: usize = 32;
+
+/// How many connections may be on their way out while others already have their places.
+pub const LEAVING: usize = 8;
 
 /// What each worker takes beside its listeners: its runtime, Redis, and a connection that is refused.
 const PER_WORKER: usize = 8;
@@ -26,9 +29,11 @@ const ADMIN: usize = 128;
 pub struct Shares {
     /// Client connections at once.
     pub connections: usize,
-    /// Calls in flight at once, each with a connection to n4n.
+    /// Unlock calls in flight at once, each with a connection to n4n.
     pub in_flight: usize,
-    /// Connections to n4n that each worker may keep for calls to come.
+    /// Requests for other paths in flight at once, each with a connection to n4n; zero where they are refused.
+    pub passing: usize,
+    /// Connections to n4n that each worker may keep for calls to come, and as many for other paths.
     pub kept: usize,
     /// Connections of the admin listener at once.
     pub admin: usize,
@@ -48,32 +53,38 @@ impl Shares {
         let listen = &settings.listen;
         let (threads, listeners) = (listen.threads.get(), listen.http.len() + listen.https.len());
         // A check of each peer may be under way.
-        let fixed = BASE
+        let fixed = (BASE + LEAVING)
             .saturating_add(settings.upstream.peers.len() + listeners + 1)
             .saturating_add(threads.saturating_mul(PER_WORKER + listeners));
-        Self::divide(fixed, threads, (listen.max_connections, listen.max_in_flight), limit)
+        let passes = !matches!(settings.policy.other_paths, OtherPaths::Reject);
+        Self::divide(fixed, threads, (listen.max_connections, listen.max_in_flight), passes, limit)
     }
 
     fn divide(
         fixed: usize,
         threads: usize,
         (max_connections, max_in_flight): (usize, usize),
+        passes: bool,
         limit: Option<u64>,
     ) -> Self {
+        // Unlock calls, and what passes through beside them: neither takes the other's.
+        let routes = if passes { 2 } else { 1 };
         // As many connections to n4n may be kept as are in use.
-        let shares = [ADMIN, max_connections, max_in_flight, max_in_flight];
+        let shares = [ADMIN, max_connections, max_in_flight.saturating_mul(2 * routes)];
         let needed = shares.into_iter().fold(fixed, usize::saturating_add);
         let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let is_short = limit < needed;
         let admin = if is_short { (limit / 8).clamp(1, ADMIN) } else { ADMIN };
         let left = limit.saturating_sub(fixed.saturating_add(admin));
         // A call takes three: its client's connection, one to n4n, and one that may be kept.
-        let in_flight = max_in_flight.min((left / 3).max(left.saturating_sub(max_connections) / 2)).max(1);
-        let connections = max_connections.min(left.saturating_sub(2 * in_flight)).max(1);
-        let kept = left.saturating_sub(connections.saturating_add(in_flight)) / threads;
+        let room = (left / (3 * routes)).max(left.saturating_sub(max_connections) / (2 * routes));
+        let in_flight = max_in_flight.min(room).max(1);
+        let connections = max_connections.min(left.saturating_sub(2 * routes * in_flight)).max(1);
+        let kept = left.saturating_sub(connections.saturating_add(routes * in_flight)) / (routes * threads);
         Self {
             connections,
             in_flight,
+            passing: if passes { in_flight } else { 0 },
             kept: kept.clamp(1, max_in_flight),
             admin,
             shortage: is_short.then_some(Shortage { limit, needed }),
@@ -131,7 +142,7 @@ mod tests {
     use super::*;
 
     fn divide(limit: u64) -> Shares {
-        Shares::divide(100, 4, (10_000, 1000), Some(limit))
+        Shares::divide(100, 4, (10_000, 1000), false, Some(limit))
     }
 
     fn shares(limit: u64) -> (usize, usize, usize, usize) {
@@ -144,7 +155,7 @@ mod tests {
         assert_eq!(shares(12_228), (10_000, 1000, 250, 128));
         assert_eq!(shares(20_000), (10_000, 1000, 1000, 128));
         assert!(divide(12_228).warning().is_none());
-        let unlimited = Shares::divide(100, 4, (usize::MAX, 1000), None);
+        let unlimited = Shares::divide(100, 4, (usize::MAX, 1000), false, None);
         assert_eq!((unlimited.in_flight, unlimited.warning().map(|told| told.to_string())), (1000, None));
     }
 
@@ -154,7 +165,7 @@ mod tests {
         assert_eq!(shares(4096), (1868, 1000, 250, 128));
         assert_eq!(shares(1064), (280, 278, 69, 128));
         assert_eq!(shares(256), (42, 41, 10, 32));
-        let few_clients = Shares::divide(100, 4, (10, 1000), Some(1000));
+        let few_clients = Shares::divide(100, 4, (10, 1000), false, Some(1000));
         assert_eq!((few_clients.connections, few_clients.in_flight), (10, 382));
     }
 
@@ -165,6 +176,26 @@ mod tests {
             let fits = 100 + connections + in_flight + 4 * kept + admin <= limit as usize;
             let is_least = (connections, kept) == (1, 1) || in_flight < 4;
             assert!(fits || is_least, "{limit}: {connections} {in_flight} {kept} {admin}");
+        }
+    }
+
+    #[test]
+    fn what_passes_through_has_as_much_room_again() {
+        let divide = |limit| {
+            let shares = Shares::divide(100, 4, (10_000, 1000), true, Some(limit));
+            (shares.connections, shares.in_flight, shares.passing, shares.kept)
+        };
+        assert_eq!(divide(14_228), (10_000, 1000, 1000, 250));
+        assert_eq!(divide(14_227), (9_999, 1000, 1000, 250));
+        assert_eq!(divide(1064), (280, 139, 139, 34));
+        for limit in 0..15_000 {
+            let (connections, in_flight, passing, kept) = divide(limit);
+            let admin = Shares::divide(100, 4, (10_000, 1000), true, Some(limit)).admin;
+            let fits = 100 + connections + in_flight + passing + 8 * kept + admin <= limit as usize;
+            assert!(
+                fits || (connections, kept) == (1, 1) || in_flight < 4,
+                "{limit}: {connections} {in_flight}"
+            );
         }
     }
 

@@ -49,8 +49,10 @@ pub struct Gateway {
     live: ArcSwap<Live>,
     /// The metrics.
     pub metrics: Metrics,
-    /// Calls admitted and not yet answered.
+    /// Unlock calls admitted that n4n has not answered yet.
     pub in_flight: AtomicUsize,
+    /// Requests for other paths admitted and not yet answered.
+    pub passing: AtomicUsize,
     /// What was refused or failed last.
     pub refusals: Refusals,
     /// The Redis that the settings in force name.
@@ -69,6 +71,7 @@ struct Lines {
     connections: [Limited; ConnectionRefused::ALL.len()],
     streams: [Limited; StreamRefused::ALL.len()],
     misplaced: [Limited; Place::ALL.len()],
+    evicted: Limited,
 }
 
 /// Where the process is in its life.
@@ -136,6 +139,7 @@ impl Gateway {
             live,
             metrics,
             in_flight: AtomicUsize::new(0),
+            passing: AtomicUsize::new(0),
             refusals: Refusals::default(),
             reloaded: Notify::new(),
             phase: watch::Sender::new(Phase::Starting),
@@ -224,6 +228,7 @@ impl Gateway {
         let live = self.live.load();
         let ledger = &live.ledger;
         self.metrics.in_flight.set(signed(self.in_flight.load(Ordering::Relaxed)));
+        self.metrics.passing.set(signed(self.passing.load(Ordering::Relaxed)));
         self.metrics.quota_users.set(signed(ledger.remembered()));
         self.metrics.quota_evictions.inc_by(ledger.take_forgotten());
         self.metrics.peers(live.peers.by_name());
@@ -247,6 +252,15 @@ impl Gateway {
         if let Some(left_out) = self.lines.connections[why as usize].admit(Instant::now()) {
             let (reason, detail) = (why.label(), why.detail());
             tracing::warn!(%client, reason, detail, left_out, "a connection was refused");
+        }
+    }
+
+    /// Counts and tells of an idle connection that was closed so that another could be opened.
+    pub fn gave_way(&self, client: SocketAddr, idle_since: Instant) {
+        self.metrics.connections_evicted.inc();
+        if let Some(left_out) = self.lines.evicted.admit(Instant::now()) {
+            let idle_seconds = idle_since.elapsed().as_secs();
+            tracing::warn!(%client, idle_seconds, left_out, "an idle connection was closed to make room");
         }
     }
 

@@ -1,102 +1,144 @@
-//! The admin listener's socket: so many connections as there is room for, and word of what cannot be accepted.
+//! The admin listener's connections: as many as there is room for, each with a deadline for all that it does, so that
+//! nobody keeps `/readyz` and `/metrics` from those who need them.
 
 use std::{
-    io::{self, IoSlice},
+    convert::Infallible,
+    io,
     net::SocketAddr,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
+use axum::Router;
+use hyper::{
+    server::conn::http1::Builder,
+    service::{Service, service_fn},
+};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::sleep,
+    task::{AbortHandle, yield_now},
+    time::{interval, sleep, timeout},
 };
 
-use crate::{descriptors::ACCEPT_PAUSE, gateway::Gateway, unserved::ConnectionRefused};
+use super::visit::Visit;
+use crate::{
+    descriptors::ACCEPT_PAUSE,
+    downstream::{
+        transport::{Lingering, Transport},
+        write_budget::WriteBudget,
+    },
+    gateway::Gateway,
+    unserved::ConnectionRefused,
+};
 
-/// The socket, and who may still connect to it.
-pub(super) struct AdminListener {
-    socket: TcpListener,
-    places: Arc<Semaphore>,
-    gateway: Arc<Gateway>,
-}
+/// The most that is read of a request's head before it is refused.
+const MAX_HEAD: usize = 16 * 1024;
 
-impl AdminListener {
-    /// A listener that nobody has connected to.
-    pub(super) fn new(socket: TcpListener, gateway: Arc<Gateway>) -> Self {
-        let places = Arc::new(Semaphore::new(gateway.live().shares.admin));
-        Self { socket, places, gateway }
-    }
-}
+/// How much the system is to hold for one who does not read: enough for a page of metrics, so little that who watches the
+/// events and does not read them is found out soon.
+const SEND_BUFFER: usize = 64 * 1024;
 
-impl axum::serve::Listener for AdminListener {
-    type Io = AdminConnection;
-    type Addr = SocketAddr;
+/// How often it is asked whether a request is overdue.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-    async fn accept(&mut self) -> (AdminConnection, SocketAddr) {
-        loop {
-            match self.socket.accept().await {
-                Ok((socket, client)) => match self.places.clone().try_acquire_owned() {
-                    Ok(place) => return (AdminConnection { socket, _place: place }, client),
-                    Err(_) => self.gateway.connection_refused(ConnectionRefused::AdminConnections, client),
-                },
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    self.gateway.accept_failed(&error);
-                    sleep(ACCEPT_PAUSE).await;
+/// How long a client may take to close after its answer.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Serves whoever connects, for as long as it is polled; those who are connected then are served on.
+pub(super) async fn serve(listener: TcpListener, gateway: Arc<Gateway>, routes: Router) -> Infallible {
+    let mut visitors = Visitors(Vec::new());
+    loop {
+        match listener.accept().await {
+            Ok((socket, client)) => {
+                if visitors.make_room(&gateway).await {
+                    let visit = Visit::begin();
+                    let attending = attend(socket, gateway.clone(), routes.clone(), visit.clone());
+                    let task = tokio::spawn(attending).abort_handle();
+                    visitors.0.push(Visitor { client, visit, task });
+                } else {
+                    gateway.connection_refused(ConnectionRefused::AdminConnections, client);
                 }
+            }
+            // It was gone before it was accepted.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                gateway.accept_failed(&error);
+                sleep(ACCEPT_PAUSE).await;
             }
         }
     }
+}
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+/// Those who are connected.
+struct Visitors(Vec<Visitor>);
+
+/// One connection.
+struct Visitor {
+    client: SocketAddr,
+    visit: Arc<Visit>,
+    task: AbortHandle,
+}
+
+impl Visitors {
+    /// Tells whether there is room for a newcomer; where there is not, somebody who is waited for gives way.
+    async fn make_room(&mut self, gateway: &Gateway) -> bool {
+        let Self(visitors) = self;
+        visitors.retain(|visitor| !visitor.task.is_finished());
+        let most = gateway.live().shares.admin;
+        let before = visitors.len();
+        while visitors.len() >= most {
+            let ranked =
+                visitors.iter().enumerate().filter_map(|(at, visitor)| Some((visitor.visit.rank()?, at)));
+            let Some((_, at)) = ranked.min() else { return false };
+            let Visitor { client, task, .. } = visitors.swap_remove(at);
+            task.abort();
+            gateway.connection_refused(ConnectionRefused::AdminConnections, client);
+        }
+        if visitors.len() < before {
+            // For their sockets to be closed before there is another.
+            yield_now().await;
+        }
+        true
     }
 }
 
-/// A connection with its place, given back when it is dropped.
-pub(super) struct AdminConnection {
-    socket: TcpStream,
-    _place: OwnedSemaphorePermit,
-}
-
-impl AdminConnection {
-    fn socket(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
-        Pin::new(&mut self.get_mut().socket)
-    }
-}
-
-impl AsyncRead for AdminConnection {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.socket().poll_read(cx, into)
-    }
-}
-
-impl AsyncWrite for AdminConnection {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.socket().poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.socket().poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket().poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket().poll_shutdown(cx)
+/// Answers one client's requests.
+async fn attend(socket: TcpStream, gateway: Arc<Gateway>, routes: Router, visit: Arc<Visit>) {
+    // Where that cannot be set, it is found out later.
+    let _ = set_socket_send_buffer_size(&socket, SEND_BUFFER);
+    let (header, idle) = {
+        let settings = &gateway.live().settings;
+        (settings.deadlines.header, settings.listen.idle_timeout)
+    };
+    let transport = Lingering::new(Transport::Plain(socket), WriteBudget::new(idle));
+    let routes = TowerToHyperService::new(routes);
+    let service = service_fn(|request| {
+        visit.ask();
+        let (answer, visit) = (routes.call(request), visit.clone());
+        async { answer.await.map(|answer| answer.map(|body| visit.answer(body))) }
+    });
+    let serving = Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(transport), service)
+        .without_shutdown();
+    let overdue = async {
+        let mut checks = interval(CHECK_EVERY);
+        while !visit.is_overdue(Instant::now(), header, idle) {
+            checks.tick().await;
+        }
+    };
+    let served = tokio::select! {
+        served = serving => served,
+        () = overdue => return,
+    };
+    match served {
+        Ok(parts) => {
+            // Whatever ends it, it is over.
+            let _ = timeout(FAREWELL, parts.io.into_inner().shutdown()).await;
+        }
+        Err(error) => tracing::debug!(%error, "a connection of the admin listener ends"),
     }
 }

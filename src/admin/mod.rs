@@ -3,8 +3,9 @@
 mod listener;
 mod page;
 mod sampler;
+mod visit;
 
-use std::{future::pending, sync::Arc};
+use std::{convert::Infallible, future::pending, sync::Arc};
 
 use axum::{
     Router,
@@ -17,7 +18,6 @@ use bytes::Bytes;
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::gateway::{Gateway, Phase};
-use listener::AdminListener;
 use sampler::Sampler;
 
 /// What the admin listener looks at.
@@ -29,14 +29,10 @@ struct View {
 }
 
 /// Serves the admin listener until its future is dropped.
-///
-/// # Errors
-/// Those of the listener.
-pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>) -> Infallible {
     let sampler = Sampler::new(gateway.clone());
     let mut phase = gateway.phase();
-    let listener = AdminListener::new(listener, gateway.clone());
-    let view = View { gateway, events: watch::Sender::new(sampler.event()) };
+    let view = View { gateway: gateway.clone(), events: watch::Sender::new(sampler.event()) };
     let events = view.events.clone();
     let routes = Router::new()
         .route("/livez", get(|| async { "live\n" }))
@@ -51,12 +47,14 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>) -> std::io::Res
         }
     };
     let served = async {
-        axum::serve(listener, routes).with_graceful_shutdown(succeeded).await?;
-        pending().await
+        tokio::select! {
+            never = listener::serve(listener, gateway, routes) => never,
+            () = succeeded => pending().await,
+        }
     };
     tokio::select! {
-        served = served => served,
-        never = sampler.run(events) => match never {},
+        never = served => never,
+        never = sampler.run(events) => never,
     }
 }
 

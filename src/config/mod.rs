@@ -28,7 +28,7 @@ use crate::{
     policy::{LookupKey, Patterns, Policy, UserRules},
     quota::{Quota, UnlistedQuota},
     quota_store::{Address, WhenRedisFails},
-    tls::{Expiring, Trust},
+    tls::{ClientCa, Expiring, Trust},
 };
 
 /// Everything the gateway is told, each value in its own unit.
@@ -109,6 +109,8 @@ pub struct Https {
     pub address: SocketAddr,
     /// Its certificates and its client CA.
     pub server: Arc<rustls::ServerConfig>,
+    /// Its client CA; none: clients show no certificate.
+    pub client_ca: Option<Arc<ClientCa>>,
     /// The files of its certificates and of its client CA.
     pub certificates: Vec<Expiring>,
 }

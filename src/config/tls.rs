@@ -12,7 +12,7 @@ use rustls::{
 };
 
 use super::{Https, UpstreamTls, fault::Faults, table::Table};
-use crate::tls::{self, Beside, Expiring, Name, Trust, Unusable, Use};
+use crate::tls::{self, Beside, ClientCa, Expiring, Name, Trust, Unusable, Use};
 
 /// A listener whose entries are still being read; each entry with its address adds a certificate.
 struct Draft {
@@ -66,11 +66,12 @@ pub(super) fn https(tables: Vec<Table<'_>>, folder: &Path, faults: &mut Faults<'
     }
     let mut listeners = Vec::new();
     for Draft { address, certified, certificates, client_ca } in drafts {
-        let authorities = client_ca.as_ref().map(|ca| ca.certificates.as_slice());
-        match tls::server_config(certified, authorities) {
-            Ok(server) => {
-                let certificates = certificates.into_iter().chain(client_ca.map(|ca| ca.expiring)).collect();
-                listeners.push(Https { address, server, certificates });
+        let (authorities, expiring) = client_ca.map(|ca| (ca.certificates, ca.expiring)).unzip();
+        let certificates = certificates.into_iter().chain(expiring).collect();
+        match authorities.map(ClientCa::of).transpose() {
+            Ok(client_ca) => {
+                let server = tls::server_config(certified, client_ca.as_ref());
+                listeners.push(Https { address, server, client_ca: client_ca.map(Arc::new), certificates });
             }
             Err(unusable) => {
                 faults.add(None, "listen.https.client_ca", unusable.to_string(), unusable.mend())

@@ -2,6 +2,7 @@
 
 pub mod http1;
 pub mod http2;
+pub mod pace;
 pub mod transport;
 pub mod write_budget;
 

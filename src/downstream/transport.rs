@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::net::sockopt::set_socket_linger;
-use rustls::ServerConfig;
+use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -60,6 +60,14 @@ impl Transport {
         match self {
             Self::Plain(_) => "http",
             Self::Tls(_) => "https",
+        }
+    }
+
+    /// The certificate that the client has shown, and what it rests on; none where it was asked for none.
+    pub fn certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.get_ref().1.peer_certificates(),
         }
     }
 

@@ -9,15 +9,12 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How many bytes a client must take to earn a second of waiting back.
-const PACE: usize = 4096;
+use super::pace::Pace;
 
-/// The time that a client has left to take what is sent to it. Waiting spends it, what is taken earns it back, up to
-/// what it was at first.
+/// The time that a client has left to take what is sent to it.
 #[derive(Debug)]
 pub struct WriteBudget {
-    most: Duration,
-    left: Duration,
+    pace: Pace,
     waiting_since: Option<Instant>,
     /// Made when first needed, then set anew.
     alarm: Option<Pin<Box<Sleep>>>,
@@ -26,7 +23,7 @@ pub struct WriteBudget {
 impl WriteBudget {
     /// The time that a client has before it takes anything.
     pub const fn new(most: Duration) -> Self {
-        Self { most, left: most, waiting_since: None, alarm: None }
+        Self { pace: Pace::new(most), waiting_since: None, alarm: None }
     }
 
     /// Passes on what came of an attempt to send, and ends the attempts when the time is spent. `taken` says how
@@ -42,7 +39,7 @@ impl WriteBudget {
     ) -> Poll<io::Result<T>> {
         match sent {
             Poll::Pending => {
-                let due = *self.waiting_since.get_or_insert_with(Instant::now) + self.left;
+                let due = *self.waiting_since.get_or_insert_with(Instant::now) + self.pace.left();
                 let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
                 if alarm.deadline() != due {
                     alarm.as_mut().reset(due);
@@ -52,9 +49,8 @@ impl WriteBudget {
             }
             Poll::Ready(sent) => {
                 if let Some(since) = self.waiting_since.take() {
-                    let earned = sent.as_ref().map_or(0, taken) as f64 / PACE as f64;
-                    let left = self.left.saturating_sub(since.elapsed());
-                    self.left = self.most.min(left + Duration::from_secs_f64(earned));
+                    self.pace.spend(since.elapsed());
+                    self.pace.earn(sent.as_ref().map_or(0, taken));
                 }
                 Poll::Ready(sent)
             }
@@ -69,6 +65,9 @@ mod tests {
     use tokio::time::{pause, sleep};
 
     use super::*;
+
+    /// How many bytes earn a second back.
+    const PACE: usize = 4096;
 
     /// Waits so long before each attempt to send is taken; how long it all took until it was over.
     async fn held_up(

@@ -46,7 +46,7 @@ pub async fn admit(
     let live = Arc::clone(&request.live);
     let mut under_way = UnderWay { request, client, users: &live.users, named: None };
     let judgement = live.settings.policy.judge(&mut under_way).await?;
-    request.enter()?;
+    request.enter(judgement.route)?;
     let lookup = judgement.lookup();
     let is_recorded = judgement.asks(Reason::AuditUnavailable);
     let is_tried = is_recorded && request.doubts_trail();

@@ -11,8 +11,7 @@ use crate::{
     request::Request,
     upstream::{
         connection::{self, Answered, Unanswered, UpstreamConnection},
-        connector,
-        fault::{self, Cause},
+        connector, fault,
         peers::{InUse, PeerSelection},
         pool::{Key, Pool},
     },
@@ -37,7 +36,7 @@ impl Default for UpstreamConnections {
 /// where no connection could be made, so the call is sent at most once.
 ///
 /// # Errors
-/// `upstream_unreachable`, `upstream_broken` or `upstream_timeout`.
+/// `upstream_unavailable`, `upstream_unreachable`, `upstream_broken` or `upstream_timeout`.
 pub async fn send(
     request: &mut Request,
     call: OutgoingCall,
@@ -123,7 +122,9 @@ async fn connect(
             break;
         }
     }
-    let (peer, cause) = (request.upstream.peer, failed.unwrap_or(Cause::NoRoute));
-    fault::tell(request.id, peer, Reason::UpstreamUnreachable, cause);
-    Err(Reason::UpstreamUnreachable)
+    let reason = fault::without_peer(failed);
+    if let Some(cause) = failed {
+        fault::tell(request.id, request.upstream.peer, reason, cause);
+    }
+    Err(reason)
 }

@@ -50,8 +50,8 @@ impl ProxyHttp for Callbacks {
     ) -> Box<Error> {
         if let Some(attempt) = attempt {
             // Nothing has been sent yet.
-            let upstream = &attempt.request.live.settings.upstream;
-            error.set_retry(attempt.not_connected(upstream, &error));
+            let live = attempt.request.live.clone();
+            error.set_retry(attempt.fail_to_connect(&live.settings.upstream, &error));
         }
         error
     }
@@ -138,16 +138,20 @@ impl ProxyHttp for Callbacks {
         attempt: &mut Option<Attempt>,
     ) -> FailToProxy {
         if let Some(attempt) = attempt {
-            let reason = if attempt.due.get().is_overdue {
-                Some(Reason::UpstreamTimeout)
-            } else if *error.esource() == ErrorSource::Downstream && is_broken_chunking(error) {
-                Some(Reason::BodyMalformed)
+            let is_without_peer = attempt.chosen.is_none() && *error.etype() == ErrorType::ConnectNoRoute;
+            let (reason, cause) = if is_without_peer {
+                (Some(fault::without_peer(attempt.not_connected)), attempt.not_connected)
+            } else if attempt.due.get().is_overdue {
+                (Some(Reason::UpstreamTimeout), Some(fault::cause(error)))
+            } else if let Some(reason) = fault_of_body(error) {
+                // Refused, as the access log tells.
+                (Some(reason), None)
             } else {
-                fault::reason(error, attempt.connected_at.is_some())
+                (fault::reason(error, attempt.connected_at.is_some()), Some(fault::cause(error)))
             };
-            if let Some(reason) = reason {
-                attempt.failed = Some(reason);
-                fault::tell(attempt.request.id, attempt.request.upstream.peer, reason, fault::cause(error));
+            attempt.failed = reason;
+            if let (Some(reason), Some(cause)) = (reason, cause) {
+                fault::tell(attempt.request.id, attempt.request.upstream.peer, reason, cause);
             }
         }
         // Nothing of Pingora's own is answered.
@@ -173,7 +177,14 @@ fn present(attempt: &mut Option<Attempt>) -> Result<&mut Attempt> {
     attempt.as_mut().ok_or_else(|| Error::explain(ErrorType::InternalError, "no request is passed through"))
 }
 
-/// Whether it was the chunking of a streamed body that broke.
-fn is_broken_chunking(error: &Error) -> bool {
-    error.root_cause().downcast_ref::<std::io::Error>().is_some_and(BrokenChunking::is_cause_of)
+/// What was wrong with a streamed body, if that is what an error tells of: it came too slowly, or its chunking broke.
+fn fault_of_body(error: &Error) -> Option<Reason> {
+    if *error.esource() != ErrorSource::Downstream {
+        return None;
+    }
+    if *error.etype() == ErrorType::ReadTimedout {
+        return Some(Reason::BodyTimeout);
+    }
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    cause.is_some_and(BrokenChunking::is_cause_of).then_some(Reason::BodyMalformed)
 }

@@ -27,7 +27,7 @@ use crate::{
         forwarded::{Forwarded, is_replaced},
     },
     upstream::{
-        fault,
+        fault::{self, Cause},
         peers::{InUse, PeerSelection},
     },
     wire::fields::is_same,
@@ -161,6 +161,8 @@ struct Attempt {
     chosen: Option<InUse>,
     /// Whether that had less time to connect than a peer is given, because others took it.
     is_cut_short: bool,
+    /// Why the peer tried last could not be connected to.
+    not_connected: Option<Cause>,
     due: Arc<AnswerDue>,
     started_at: Instant,
     /// Interim answers so far.
@@ -177,6 +179,7 @@ impl Attempt {
             peers,
             chosen: None,
             is_cut_short: false,
+            not_connected: None,
             due,
             started_at: Instant::now(),
             interim: 0,
@@ -199,8 +202,9 @@ impl Attempt {
     }
 
     /// Takes note that the peer tried last could not be connected to; tells whether another may be tried.
-    fn not_connected(&self, upstream: &Upstream, error: &pingora::Error) -> bool {
+    fn fail_to_connect(&mut self, upstream: &Upstream, error: &pingora::Error) -> bool {
         let now = Instant::now();
+        self.not_connected = Some(fault::cause(error));
         // It is not to blame for the time that others took, nor for what this machine lacks.
         let is_to_blame = !self.is_cut_short && !fault::is_local(error);
         if let Some(chosen) = self.chosen.as_ref().filter(|_| is_to_blame) {

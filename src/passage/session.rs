@@ -32,7 +32,7 @@ use tokio::sync::oneshot;
 
 use super::AnswerDue;
 use crate::{
-    downstream::{Client, HeadWriter, Progress},
+    downstream::{Client, HeadWriter, Progress, pace::Pace},
     gateway::Gateway,
     outcome::RequestId,
     request::Request,
@@ -42,6 +42,8 @@ use crate::{
     },
 };
 
+const HAS_CLIENT: &str = "a session has its client until it is dropped";
+
 /// A request that passes through.
 pub(super) struct Session<C: Client> {
     request: RequestHeader,
@@ -50,10 +52,13 @@ pub(super) struct Session<C: Client> {
     gateway: Arc<Gateway>,
     id: RequestId,
     is_head: bool,
+    /// Whether the client holds its body back until n4n asks for it.
     awaits_continue: bool,
     persists: bool,
-    /// How long the client may take to send each piece of its body.
-    piece_within: Duration,
+    /// How long the client's body may still be waited for.
+    pace: Pace,
+    /// Until when n4n may ask for a body that is held back.
+    asked_by: Instant,
     due: Arc<AnswerDue>,
     written: Option<Box<ResponseHeader>>,
 }
@@ -75,24 +80,43 @@ impl<C: Client> Session<C> {
             is_head: request.head.method() == "HEAD",
             awaits_continue: request.head.awaits_continue(),
             persists: request.head.persists,
-            piece_within: request.live.settings.listen.idle_timeout,
+            pace: Pace::new(request.live.settings.deadlines.body),
+            asked_by: Instant::now() + request.live.settings.upstream.response_timeout,
             due,
             written: None,
         }
     }
 
     fn client(&mut self) -> &mut C {
-        &mut self.client.as_mut().expect("a session has its client until it is dropped").0
+        &mut self.client.as_mut().expect(HAS_CLIENT).0
     }
 
-    /// The next piece of the body.
+    /// The next piece of the body. A client that holds it back waits for n4n, and is not waited for.
     async fn read(&mut self) -> Result<Option<Bytes>> {
-        let by = Instant::now() + self.piece_within;
-        self.client().piece(by).await.map_err(|error| {
-            let is_late = error.kind() == io::ErrorKind::TimedOut;
-            let etype = if is_late { ErrorType::ReadTimedout } else { ErrorType::ReadError };
-            Error::because(etype, "a body", error)
-        })
+        let Self { client, pace, awaits_continue, asked_by, due, .. } = self;
+        let client = &mut client.as_mut().expect(HAS_CLIENT).0;
+        let read = if *awaits_continue {
+            client.piece(*asked_by).await
+        } else {
+            let by = Instant::now() + pace.left();
+            let _waiting = pace.wait();
+            client.piece(by).await
+        };
+        match read {
+            Ok(piece) => {
+                pace.earn(piece.as_ref().map_or(0, Bytes::len));
+                *awaits_continue = false;
+                Ok(piece)
+            }
+            Err(error) => {
+                let is_late = error.kind() == io::ErrorKind::TimedOut;
+                if is_late && *awaits_continue {
+                    due.ran_out();
+                }
+                let etype = if is_late { ErrorType::ReadTimedout } else { ErrorType::ReadError };
+                Err(Error::because(etype, "a body", error))
+            }
+        }
     }
 
     /// Waits until the upstream's time to answer has run out.
@@ -132,6 +156,7 @@ impl<C: Client> Session<C> {
             HttpTask::Header(head, _) if head.status.is_informational() => {
                 if head.status == http::StatusCode::CONTINUE && self.awaits_continue {
                     self.client().ask_for_body().await?;
+                    self.awaits_continue = false;
                 }
             }
             HttpTask::Header(head, _) => {
@@ -152,6 +177,8 @@ impl<C: Client> Session<C> {
         }
         let end =
             end_of(head, self.is_head).map_err(|bad| io::Error::new(io::ErrorKind::InvalidData, bad))?;
+        // It is not asked for its body any more.
+        self.awaits_continue = false;
         let persists = self.persists && self.client().is_read() && !self.gateway.is_ending();
         let mut writer = self.client().begin();
         writer.status(head.status.as_u16(), head.get_reason_phrase().unwrap_or_default().as_bytes());

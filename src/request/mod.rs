@@ -5,7 +5,10 @@ pub mod problem;
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -16,7 +19,7 @@ use crate::{
     downstream::Client,
     gateway::{Gateway, Live},
     outcome::{Beginning, Outcome, Record, RequestId, UnlockResult},
-    policy::{ApiUsername, Call, Lookup, LookupKey},
+    policy::{ApiUsername, Call, Lookup, LookupKey, Route},
     quota::{AccountId, Balance, Exhausted},
     quota_store::{SharedAccounts, StoreConnection},
     reason::Reason,
@@ -187,14 +190,24 @@ impl Request {
         })
     }
 
-    /// Takes a place among the calls in flight, until the request is dropped.
+    /// Takes a place among the requests in flight on its route, until it [leaves](Self::leave) or is dropped. Unlock calls
+    /// have places that no other request takes.
     ///
     /// # Errors
     /// `overloaded` where there was none; the place is taken all the same.
-    pub fn enter(&mut self) -> Result<(), Reason> {
-        let before = self.gateway.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.in_flight = Some(InFlight(self.gateway.clone()));
-        if before >= self.live.shares.in_flight { Err(Reason::Overloaded) } else { Ok(()) }
+    pub fn enter(&mut self, route: Route) -> Result<(), Reason> {
+        let taken = in_flight(&self.gateway, route).fetch_add(1, Ordering::Relaxed);
+        self.in_flight = Some(InFlight { gateway: self.gateway.clone(), route });
+        let most = match route {
+            Route::Unlock => self.live.shares.in_flight,
+            Route::Other => self.live.shares.passing,
+        };
+        if taken >= most { Err(Reason::Overloaded) } else { Ok(()) }
+    }
+
+    /// Gives that place back, n4n having answered: a client that does not take its answer holds up no other call.
+    pub fn leave(&mut self) {
+        self.in_flight = None;
     }
 
     /// Takes the call from its user's account.
@@ -343,12 +356,23 @@ impl RateLimit {
     }
 }
 
-/// A place among the calls in flight, given back when dropped.
+/// How many requests are in flight on a route.
+fn in_flight(gateway: &Gateway, route: Route) -> &AtomicUsize {
+    match route {
+        Route::Unlock => &gateway.in_flight,
+        Route::Other => &gateway.passing,
+    }
+}
+
+/// A place among the requests in flight on a route, given back when dropped.
 #[derive(Debug)]
-struct InFlight(Arc<Gateway>);
+struct InFlight {
+    gateway: Arc<Gateway>,
+    route: Route,
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        in_flight(&self.gateway, self.route).fetch_sub(1, Ordering::Relaxed);
     }
 }

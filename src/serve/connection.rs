@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Instant};
 
 use tokio::{sync::watch, time::timeout};
 
-use super::{Defects, FAREWELL, Next, Service, record};
+use super::{Defects, FAREWELL, Next, Service, idle::Membership, record, terms::Terms};
 use crate::{
     downstream::{
         Client,
@@ -22,15 +22,26 @@ use crate::{
 
 impl Service {
     /// Serves requests from one connection until either side has enough of it.
-    pub(super) async fn serve_connection(self, transport: Transport, client: SocketAddr) {
+    pub(super) async fn serve_connection(
+        self,
+        transport: Transport,
+        client: SocketAddr,
+        mut terms: Option<Box<Terms>>,
+    ) {
         let _defects = Defects { gateway: &self.gateway, client };
         let mut phase = self.gateway.phase();
         let budget = WriteBudget::new(self.gateway.live().settings.listen.idle_timeout);
         let mut connection = Connection::new(transport, client, budget);
+        let mut membership = self.idle.enlist();
         loop {
-            let (beginning, head) = match self.next_head(&mut connection, &mut phase).await {
+            let (beginning, head) = match self.next_head(&mut connection, &mut membership, &mut phase).await {
                 Ok(next) => next,
-                Err((_, NoHead::Closed)) => return,
+                Err((beginning, NoHead::Closed)) => {
+                    if membership.is_asked() {
+                        self.gateway.gave_way(client, beginning.instant);
+                    }
+                    return;
+                }
                 Err((beginning, NoHead::Gone)) => {
                     let (head, id) = (connection.refused_head(), RequestId::next());
                     record(&self.gateway, head, client, beginning, id, Reason::ClientGone, false);
@@ -42,7 +53,10 @@ impl Service {
                 }
             };
             let arrival = Arrival { client, scheme: connection.scheme(), beginning, head };
-            let request = Request::new(self.gateway.clone(), arrival);
+            let mut request = Request::new(self.gateway.clone(), arrival);
+            if membership.is_asked() || terms.as_mut().is_some_and(|terms| !terms.hold(&request.live)) {
+                request.head.persists = false;
+            }
             connection = match self.serve_request(request, connection).await {
                 Next::Persists(mut connection) => {
                     let settings = &self.gateway.live().settings;
@@ -65,16 +79,18 @@ impl Service {
     async fn next_head(
         &self,
         connection: &mut Connection,
+        membership: &mut Membership,
         phase: &mut watch::Receiver<Phase>,
     ) -> Result<(Beginning, RequestHead), (Beginning, NoHead)> {
         let (idle, header) = {
             let live = self.gateway.live();
             (live.settings.listen.idle_timeout, live.settings.deadlines.header)
         };
-        let by = Instant::now() + idle;
+        let since = Instant::now();
         let arrived = tokio::select! {
             biased;
-            arrived = connection.first_byte(by) => arrived,
+            arrived = connection.first_byte(since + idle) => arrived,
+            () = membership.idle(since) => Err(NoHead::Closed),
             _ = phase.wait_for(|phase| *phase == Phase::Draining) => Err(NoHead::Closed),
         };
         let beginning = Beginning::now();

@@ -2,7 +2,9 @@
 
 mod connection;
 mod frames;
+mod idle;
 mod streams;
+mod terms;
 
 use std::{
     net::SocketAddr,
@@ -30,6 +32,9 @@ use crate::{
     wire::{request::readable_request_line, target},
 };
 
+pub use idle::IdleConnections;
+pub use terms::Terms;
+
 /// How long a client may take to read the answer to what was no request, or to close after its last answer. It comes on
 /// top of every deadline, so it is short.
 const FAREWELL: Duration = Duration::from_millis(750);
@@ -47,6 +52,8 @@ pub struct Service {
     upstream: Arc<UpstreamConnections>,
     /// The Pingora that other paths pass through.
     passage: Passage,
+    /// Its connections that wait for a request.
+    idle: Arc<IdleConnections>,
 }
 
 /// What becomes of a connection after an answer.
@@ -61,18 +68,19 @@ enum Next<C> {
 
 impl Service {
     /// What a worker of this gateway serves with.
-    pub fn new(gateway: Arc<Gateway>, redis: Arc<StoreConnection>) -> Self {
+    pub fn new(gateway: Arc<Gateway>, redis: Arc<StoreConnection>, idle: Arc<IdleConnections>) -> Self {
         let passage = Passage::new(gateway.live().shares.kept);
-        Self { gateway, redis, upstream: Arc::new(UpstreamConnections::default()), passage }
+        Self { gateway, redis, upstream: Arc::new(UpstreamConnections::default()), passage, idle }
     }
 
-    /// Serves a connection until either side has enough of it.
-    pub async fn serve(self, transport: Transport, client: SocketAddr) {
+    /// Serves a connection until either side has enough of it, or, where it is idle, another is to have its place. Once
+    /// its terms hold no more, one more answer ends it.
+    pub async fn serve(self, transport: Transport, client: SocketAddr, terms: Option<Box<Terms>>) {
         if transport.speaks_http2() {
             // In a box, so that the other kind does not carry the room for it.
-            Box::pin(self.serve_streams(transport, client)).await;
+            Box::pin(self.serve_streams(transport, client, terms)).await;
         } else {
-            self.serve_connection(transport, client).await;
+            self.serve_connection(transport, client, terms).await;
         }
     }
 
@@ -105,6 +113,7 @@ impl Service {
                 let result = crate::exchange::result::of(&answer);
                 request.note_result(result);
                 request.conclude(status, result).await;
+                request.leave();
                 let persists = request.head.persists && client.is_read() && !self.gateway.is_ending();
                 let is_sent = relay(&request, &answer, &mut client, persists).await.is_ok();
                 request.record(Outcome::Forwarded { status }, Some(status).filter(|_| is_sent));
@@ -129,6 +138,10 @@ impl Service {
             return self.fail(request, client, reason).await;
         }
         let outcome = match (failed, status) {
+            // n4n did not wait for the whole body.
+            (Some(Reason::BodyTimeout), Some(status)) if client.progress() == Progress::Whole => {
+                Outcome::Forwarded { status }
+            }
             (Some(reason), _) => Outcome::of(reason),
             (None, Some(status)) => Outcome::Forwarded { status },
             (None, None) => Outcome::Abandoned,

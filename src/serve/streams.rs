@@ -6,6 +6,7 @@
 use std::{net::SocketAddr, time::Duration, time::Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use h2::{
     Reason as ResetReason, RecvStream,
     server::{Builder, SendResponse},
@@ -15,7 +16,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Defects, FAREWELL, Next, Service, frames::Watched, record};
+use super::{Defects, FAREWELL, Next, Service, frames::Watched, record, terms::Terms};
 use crate::{
     downstream::{
         Client,
@@ -47,7 +48,12 @@ const MAX_SEND_BUFFER: usize = 64 * 1024;
 
 impl Service {
     /// Serves the streams of one connection until either side has enough of it.
-    pub(super) async fn serve_streams(self, transport: Transport, client: SocketAddr) {
+    pub(super) async fn serve_streams(
+        self,
+        transport: Transport,
+        client: SocketAddr,
+        mut terms: Option<Box<Terms>>,
+    ) {
         let live = self.gateway.live();
         let idle = live.settings.listen.idle_timeout;
         let transport = Lingering::new(transport, WriteBudget::new(idle));
@@ -62,11 +68,29 @@ impl Service {
         let mut phase = self.gateway.phase();
         let mut calls = JoinSet::new();
         let mut is_ending = false;
+        let mut membership = self.idle.enlist();
+        // Since when no stream is wanted any more.
+        let mut disowned: Option<Instant> = None;
         loop {
+            let since = Instant::now();
             tokio::select! {
                 // Also what drives everything that goes over the connection.
                 accepted = connection.accept() => match accepted {
+                    Some(Ok((_, mut respond))) if disowned.is_some_and(|since| since.elapsed() > FAREWELL) => {
+                        if calls.is_empty() {
+                            break;
+                        }
+                        respond.send_reset(ResetReason::REFUSED_STREAM);
+                    }
                     Some(Ok((request, respond))) if calls.len() < MAX_UNDER_WAY => {
+                        if terms.as_mut().is_some_and(|terms| !terms.hold(&self.gateway.live())) {
+                            disowned.get_or_insert(since);
+                        }
+                        if !is_ending && (disowned.is_some() || membership.is_asked()) {
+                            // It has this answer, and those to what comes before the client has heard of it.
+                            connection.graceful_shutdown();
+                            is_ending = true;
+                        }
                         calls.spawn(self.clone().serve_stream(client, request, respond, idle));
                     }
                     Some(Ok(_)) => connection.abrupt_shutdown(ResetReason::ENHANCE_YOUR_CALM),
@@ -77,6 +101,13 @@ impl Service {
                     None => break,
                 },
                 _ = calls.join_next(), if !calls.is_empty() => {}
+                () = membership.idle(since), if calls.is_empty() && !is_ending => {
+                    self.gateway.gave_way(client, since);
+                    // Its place is wanted now: this sends what ends it, and waits for nothing.
+                    connection.abrupt_shutdown(ResetReason::NO_ERROR);
+                    let _ = connection.accept().now_or_never();
+                    break;
+                }
                 () = sleep(if is_ending { FAREWELL } else { idle }), if calls.is_empty() => {
                     if is_ending {
                         break;
@@ -180,8 +211,9 @@ mod tests {
         let stream = size(|(service, address, (request, respond)): (Service, SocketAddr, Parts)| {
             service.serve_stream(address, request, respond, FAREWELL)
         });
-        let connection =
-            size(|(service, transport): (Service, Transport)| service.serve(transport, ([0; 4], 0).into()));
+        let connection = size(|(service, transport): (Service, Transport)| {
+            service.serve(transport, ([0; 4], 0).into(), None)
+        });
         assert!(stream < 8192 && connection < 8192, "a stream {stream}, a connection {connection} bytes");
     }
 }

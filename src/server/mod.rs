@@ -173,7 +173,7 @@ impl Server {
             }
         }
         tracing::info!(admin = %admin.socket.local_addr()?, "listening");
-        let open = Arc::new(OpenConnections::default());
+        let open = Arc::new(OpenConnections::on(gateway.live().settings.listen.threads.get()));
         let sockets = Sockets {
             listeners: listeners
                 .into_iter()
@@ -210,10 +210,8 @@ impl Server {
             let ended = tokio::select! {
                 _ = interrupt.recv() => "at once",
                 () = ends.wait() => "drained",
-                served = admin::serve(admin, gateway.clone()) => {
-                    served?;
-                    "for want of the admin listener"
-                }
+                never = admin::serve(admin, gateway.clone()) => match never {},
+                never = open.follow(&gateway) => match never {},
                 never = reload_on_hangup(&gateway, config, hangup) => match never {},
                 () = housekeeping(&gateway) => "for want of housekeeping",
                 () = async { beside.await; pending().await } => "for want of company",
@@ -235,10 +233,10 @@ fn start_workers(
     sockets: &Sockets,
     open: &Arc<OpenConnections>,
 ) -> Result<(), Error> {
-    for number in 0..gateway.live().settings.listen.threads.get() {
+    for (number, idle) in open.idle().iter().enumerate() {
         let duplicate = |listener: &Listener<_>| Ok((listener.duplicate()?, Accepting::begin(open)));
         let listeners = sockets.listeners.iter().map(duplicate).collect::<io::Result<_>>()?;
-        let worker = Worker::new(gateway.clone(), listeners)?;
+        let worker = Worker::new(gateway.clone(), listeners, idle.clone())?;
         threads::spawn(&format!("worker-{number}"), move || worker.run())?;
     }
     Ok(())

@@ -18,7 +18,7 @@ use crate::{
     downstream::transport::Transport,
     gateway::{Gateway, Phase},
     quota_store::{ANSWER_WITHIN, StoreConnection},
-    serve::Service,
+    serve::{IdleConnections, Service, Terms},
     unserved::ConnectionRefused,
 };
 
@@ -27,6 +27,7 @@ pub(super) struct Worker {
     gateway: Arc<Gateway>,
     runtime: Runtime,
     listeners: Vec<(Listener<TcpListener>, Accepting)>,
+    idle: Arc<IdleConnections>,
 }
 
 impl Worker {
@@ -37,6 +38,7 @@ impl Worker {
     pub(super) fn new(
         gateway: Arc<Gateway>,
         listeners: Vec<(Listener<std::net::TcpListener>, Accepting)>,
+        idle: Arc<IdleConnections>,
     ) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
@@ -45,19 +47,19 @@ impl Worker {
             .map(|(listener, accepting)| Ok((listener.try_map(TcpListener::from_std)?, accepting)))
             .collect::<io::Result<_>>()?;
         drop(entered);
-        Ok(Self { gateway, runtime, listeners: registered })
+        Ok(Self { gateway, runtime, listeners: registered, idle })
     }
 
     /// Serves for as long as the process lives, from when all of it has started.
     pub(super) fn run(self) {
-        let Self { gateway, runtime, listeners } = self;
+        let Self { gateway, runtime, listeners, idle } = self;
         runtime.block_on(async {
             let redis =
                 Arc::new(StoreConnection::new(ANSWER_WITHIN, gateway.metrics.quota_store_errors.clone()));
             let (kept, stores) = (redis.clone(), gateway.quota_store.subscribe());
             tokio::spawn(async move { kept.keep(stores).await });
             redis.tried().await;
-            let service = Service::new(gateway.clone(), redis);
+            let service = Service::new(gateway.clone(), redis, idle);
             tokio::spawn(service.clone().sweep());
             for (listener, accepting) in listeners {
                 tokio::spawn(accept(listener, gateway.clone(), service.clone(), accepting));
@@ -86,13 +88,14 @@ async fn accept(
         };
         match accepted {
             Ok((socket, client)) => {
-                let Some(place) = Place::take(&accepting.open, &gateway) else {
+                let Some(place) = Place::take(&accepting.open, &gateway).await else {
                     gateway.connection_refused(ConnectionRefused::MaxConnections, client);
                     continue;
                 };
                 let tls = listener.https.as_mut().map(|https| {
-                    https.follow(&gateway.live().settings.listen);
-                    https.server.clone()
+                    let live = gateway.live();
+                    https.follow(&live.settings.listen);
+                    (https.server.clone(), Box::new(Terms::of(https, &live)))
                 });
                 tokio::spawn(serve(gateway.clone(), service.clone(), socket, tls, client, place));
             }
@@ -110,25 +113,28 @@ async fn serve(
     gateway: Arc<Gateway>,
     service: Service,
     socket: TcpStream,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<(Arc<ServerConfig>, Box<Terms>)>,
     client: SocketAddr,
     place: Place,
 ) {
     tracing::debug!(%client, is_tls = tls.is_some(), "a connection begins");
     if socket.set_nodelay(true).is_ok() {
         let transport = match tls {
-            None => Some(Transport::Plain(socket)),
+            None => Some((Transport::Plain(socket), None)),
             // In a box, so that plain connections do not carry the room for it.
-            Some(tls) => match Box::pin(Transport::secure(socket, tls)).await {
-                Ok(transport) => transport,
+            Some((tls, mut terms)) => match Box::pin(Transport::secure(socket, tls)).await {
+                Ok(transport) => transport.map(|transport| {
+                    terms.accept(transport.certificates());
+                    (transport, Some(terms))
+                }),
                 Err((failure, error)) => {
                     gateway.handshake_failed(failure, client, &error);
                     None
                 }
             },
         };
-        if let Some(transport) = transport {
-            service.serve(transport, client).await;
+        if let Some((transport, terms)) = transport {
+            service.serve(transport, client, terms).await;
         }
     }
     drop(place);

@@ -57,8 +57,10 @@ pub struct Metrics {
     config_last_reload_successful: IntGauge,
     certificate_expiry: IntGaugeVec,
     upstream_healthy: IntGaugeVec,
-    /// Calls admitted and not yet answered.
+    /// Unlock calls admitted that n4n has not answered yet.
     pub in_flight: IntGauge,
+    /// Requests for other paths admitted and not yet answered.
+    pub passing: IntGauge,
     /// Client connections open.
     pub connections: IntGauge,
     /// Attempts to accept a connection that failed for want of something of the system's.
@@ -67,6 +69,8 @@ pub struct Metrics {
     connections_refused: [IntCounter; ConnectionRefused::ALL.len()],
     streams_refused: [IntCounter; StreamRefused::ALL.len()],
     misplaced_keys: [IntCounter; Place::ALL.len()],
+    /// Idle connections closed so that others could be opened.
+    pub connections_evicted: IntCounter,
     /// Access log lines that were lost.
     pub access_log_dropped: IntCounter,
     /// Audit records that could not be written when they were due.
@@ -181,7 +185,11 @@ impl Metrics {
                 "Whether calls go to a peer: it passes its checks, if there are any, and could be connected to.",
                 &["peer"],
             ),
-            in_flight: make.gauge("in_flight", "Calls admitted and not yet answered."),
+            in_flight: make.gauge("in_flight", "Unlock calls admitted that n4n has not answered yet."),
+            passing: make.gauge(
+                "in_flight_other_paths",
+                "Requests for other paths admitted and not yet answered.",
+            ),
             connections: make.gauge("connections", "Client connections open."),
             accept_errors: make.counter(
                 "accept_errors_total",
@@ -193,6 +201,10 @@ impl Metrics {
                 .map(|refused| counter(&connections_refused, &[refused.label()])),
             streams_refused: StreamRefused::ALL.map(|refused| counter(&streams_refused, &[refused.label()])),
             misplaced_keys: Place::ALL.map(|place| counter(&misplaced_keys, &[place.label()])),
+            connections_evicted: make.counter(
+                "connections_evicted_total",
+                "Idle connections closed to make room for new ones, those idle for longest first.",
+            ),
             access_log_dropped: make.counter(
                 "access_log_dropped_total",
                 "Access log lines that were lost: they could not be written, or not as fast as they came.",
@@ -324,7 +336,8 @@ fn user_counters(requests: &IntCounterVec, user: &str) -> UserCounters {
 
 /// A status of each class that an answer may have begun with by the time that it broke off for this reason.
 fn begun_before(reason: Reason) -> impl Iterator<Item = Option<u16>> {
-    let may_break_off = matches!(Outcome::of(reason), Outcome::Failed(_)) || reason == Reason::BodyMalformed;
+    let may_break_off = matches!(Outcome::of(reason), Outcome::Failed(_))
+        || matches!(reason, Reason::BodyMalformed | Reason::BodyTimeout);
     [200, 300, 400, 500].into_iter().filter(move |_| may_break_off).map(Some)
 }
 

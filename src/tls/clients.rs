@@ -13,13 +13,50 @@ use rustls::{
     },
 };
 
-use super::validity::{ByDate, Seconds};
+use super::{
+    Unusable,
+    validity::{ByDate, Seconds},
+};
+
+/// The authorities whose clients a listener lets in.
+#[derive(Debug)]
+pub struct ClientCa {
+    authorities: Vec<CertificateDer<'static>>,
+    verifier: Arc<ClientVerifier>,
+}
+
+impl ClientCa {
+    /// Believes these authorities.
+    ///
+    /// # Errors
+    /// When a certificate is none of an authority.
+    pub fn of(authorities: Vec<CertificateDer<'static>>) -> Result<Self, Unusable> {
+        let verifier = ClientVerifier::of(&authorities).map_err(|_| Unusable::BrokenCertificate(1))?;
+        Ok(Self { authorities, verifier: Arc::new(verifier) })
+    }
+
+    /// Whether the same authorities are believed.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.authorities == other.authorities
+    }
+
+    /// Whether a client that shows this certificate, with what it rests on, would be let in now.
+    pub fn vouches_for(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let Some((client, intermediates)) = chain.split_first() else { return false };
+        self.verifier.verify_client_cert(client, intermediates, UnixTime::now()).is_ok()
+    }
+
+    /// What asks clients for their certificates.
+    pub(super) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
+        self.verifier.clone()
+    }
+}
 
 type Verifier = Arc<dyn ClientCertVerifier>;
 
 /// Accepts client certificates from these authorities while those are valid.
 #[derive(Debug)]
-pub(super) struct ClientVerifier {
+struct ClientVerifier {
     /// Believes all of them, whatever their dates.
     dateless: Verifier,
     /// Believes those that are valid; none: there are none.
@@ -29,7 +66,7 @@ pub(super) struct ClientVerifier {
 impl ClientVerifier {
     /// # Errors
     /// When a certificate is none of an authority.
-    pub(super) fn of(authorities: &[CertificateDer<'static>]) -> Result<Self, Error> {
+    fn of(authorities: &[CertificateDer<'static>]) -> Result<Self, Error> {
         let dateless =
             verifier(authorities).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
         Ok(Self { dateless, valid: ByDate::of(authorities, verifier) })

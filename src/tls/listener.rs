@@ -6,25 +6,22 @@ use rustls::{
     ServerConfig,
     client::verify_server_name,
     crypto::ring,
-    pki_types::{CertificateDer, ServerName},
+    pki_types::ServerName,
     server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert},
     sign::CertifiedKey,
 };
 
-use super::{Unusable, clients::ClientVerifier};
+use super::clients::ClientCa;
 
 /// The protocols offered, the preferred one first. Some clients that are told to speak HTTP/1.0 offer that alone.
 const PROTOCOLS: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 
 /// The configuration of one listener: these certificates, the first by default, and, where there is a client
 /// CA, no client without a certificate from it.
-///
-/// # Errors
-/// When the client CA cannot be trusted for want of a certificate that can be read.
 pub fn server_config(
     certificates: Vec<Arc<CertifiedKey>>,
-    client_ca: Option<&[CertificateDer<'static>]>,
-) -> Result<Arc<ServerConfig>, Unusable> {
+    client_ca: Option<&ClientCa>,
+) -> Arc<ServerConfig> {
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -32,17 +29,14 @@ pub fn server_config(
     let resolver = Arc::new(ByName(certificates));
     let mut config = match client_ca {
         None => builder.with_no_client_auth().with_cert_resolver(resolver),
-        Some(ca) => {
-            let verifier = ClientVerifier::of(ca).map_err(|_| Unusable::BrokenCertificate(1))?;
-            builder.with_client_cert_verifier(Arc::new(verifier)).with_cert_resolver(resolver)
-        }
+        Some(ca) => builder.with_client_cert_verifier(ca.verifier()).with_cert_resolver(resolver),
     };
     if client_ca.is_some() {
         // A resumed session would not show its certificate again, however old that is by then.
         config.session_storage = Arc::new(NoServerSessionStorage {});
     }
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-    Ok(Arc::new(config))
+    Arc::new(config)
 }
 
 /// Certificates by the name the client asks for; without a name that fits, the first.

@@ -19,6 +19,7 @@ mod pem;
 mod upstream;
 mod validity;
 
+pub use clients::ClientCa;
 pub use expiry::{Expiring, Use};
 pub use handshake::HandshakeFailure;
 pub use listener::server_config;

@@ -7,7 +7,7 @@ use crate::harness::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, KEPT, PING, RST_STREAM, SETTINGS, frame,
     kept_field, unlock_fields,
 };
-use crate::harness::{Call, Secured, Upstream};
+use crate::harness::{Call, DEADLINE, Gateway, Secured, Upstream};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -153,16 +153,27 @@ fn floods_of_frames_are_ended() {
     }
 }
 
+/// Calls, again where the flood was so fast that the connection gave way before its call was there.
+fn call_until_answered(gateway: &Gateway) {
+    let start = Instant::now();
+    loop {
+        let mut wire = gateway.connect();
+        wire.send(Call::unlock().bytes());
+        match wire.try_answer() {
+            Ok(answer) => return assert_eq!(answer.status(), 200),
+            Err(_) => assert!(start.elapsed() < DEADLINE, "nobody is answered beside the flood"),
+        }
+    }
+}
+
 #[test]
-fn over_max_connections_newcomers_are_closed_at_once_and_the_gateway_lives() {
+fn over_max_connections_idle_connections_give_way_and_the_gateway_lives() {
     /// How many connections are offered at least.
     const OFFERED: usize = 20_000;
     let upstream = Upstream::start();
-    // Nothing here waits for it, and beside the flood the time between two calls can be long.
+    // Nothing here waits for it.
     let secured = start_with(&upstream, 10 * IDLE, "max_connections = 100");
     let gateway = &secured.gateway;
-    let mut kept = gateway.connect();
-    assert_eq!(kept.call(&Call::unlock()).status(), 200);
     let before = gateway.resident_memory();
     let address = gateway.http();
     std::thread::scope(|scope| {
@@ -181,14 +192,14 @@ fn over_max_connections_newcomers_are_closed_at_once_and_the_gateway_lives() {
             })
             .collect();
         while !flooding.iter().all(|flood| flood.is_finished()) {
-            assert_eq!(kept.call(&Call::unlock()).status(), 200);
+            call_until_answered(gateway);
             assert_eq!(gateway.admin("/livez").unwrap().0, 200);
-            assert!(gateway.metrics().sum("n4n_gateway_connections") <= 110.0);
+            // A few are on their way out while those that take their places are served.
+            assert!(gateway.metrics().sum("n4n_gateway_connections") <= 120.0);
         }
     });
     let grown = gateway.resident_memory().saturating_sub(before);
     assert!(grown < 16 * MIB, "{} MiB", grown / MIB);
-    drop(kept);
     gateway.wait_for_metric("n4n_gateway_connections", 0.0);
     assert_eq!(gateway.call(&Call::unlock()).status(), 200);
 }

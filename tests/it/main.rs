@@ -35,6 +35,7 @@ mod quota;
 mod quota_store;
 mod refusals;
 mod reload;
+mod room;
 mod rotation;
 mod schemathesis;
 mod secrets;

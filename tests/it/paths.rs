@@ -299,6 +299,21 @@ fn the_upstream_asks_for_the_expected_body_of_another_path() {
 }
 
 #[test]
+fn who_holds_a_body_back_until_it_is_asked_for_waits_for_n4n_alone() {
+    // It accepts and says nothing.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gateway = Gateway::before(listener.local_addr().unwrap())
+        .set("upstream", "response_timeout = \"2s\"")
+        .set("policy", "other_paths = \"forward\"\nbody_timeout = \"1s\"")
+        .start();
+    let mut wire = gateway.connect();
+    wire.send(call_to("/import").with("Expect", "100-continue").head());
+    let answer = wire.answer();
+    assert_eq!((answer.status(), answer.code().as_str()), (504, "upstream_timeout"));
+    wire.assert_closes();
+}
+
+#[test]
 fn what_is_no_uri_is_not_passed_on() {
     let upstream = Upstream::start();
     let gateway = Gateway::before(upstream.address()).set("policy", "other_paths = \"forward\"").start();

@@ -1,4 +1,5 @@
-//! Certificates and client CAs change under load, again and again, and no call notices.
+//! Certificates and client CAs change under load, again and again, and no call notices; connections that a client CA let in
+//! end when it would no longer let them in.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -7,7 +8,8 @@ use std::thread;
 use std::time::Instant;
 
 use crate::harness::{
-    Authority, Call, DEADLINE, Gateway, Http2, Issued, NAME, Signal, TlsClient, Upstream, VALID,
+    Authority, Broken, Call, DEADLINE, Gate, Gateway, Http2, Issued, NAME, Reply, Signal, TlsClient, TlsWire,
+    Upstream, VALID,
 };
 
 /// How often both the certificate and the client CA are replaced; each time takes two reloads.
@@ -46,7 +48,6 @@ fn call_on(
     told: &Sender<(usize, usize)>,
     stop: &AtomicBool,
 ) -> usize {
-    let (_, first) = identity.lock().unwrap().clone();
     let (mut kept, mut kept2) = (None, None);
     let mut calls = 0;
     while !stop.load(Ordering::SeqCst) {
@@ -55,13 +56,18 @@ fn call_on(
             connection.call(Http2::unlock(NAME), b"customer_id=191", None).unwrap().status
         };
         let status = match habit {
-            Habit::Http1Kept => kept
-                .get_or_insert_with(|| first.connect(gateway.https(), NAME))
-                .call(&Call::unlock())
-                .status(),
+            Habit::Http1Kept => {
+                let wire = kept.get_or_insert_with(|| shown.connect(gateway.https(), NAME));
+                let answer = wire.call(&Call::unlock());
+                if answer.one("Connection") == "close" {
+                    kept = None;
+                }
+                answer.status()
+            }
             Habit::Http1New => shown.connect(gateway.https(), NAME).call(&Call::unlock()).status(),
             Habit::Http2Kept => {
-                call2(kept2.get_or_insert_with(|| Http2::connect(&first, gateway.https(), NAME)))
+                let _ = kept2.take_if(|kept: &mut Http2| !kept.is_open());
+                call2(kept2.get_or_insert_with(|| Http2::connect(&shown, gateway.https(), NAME)))
             }
             Habit::Http2New => call2(&mut Http2::connect(&shown, gateway.https(), NAME)),
         };
@@ -158,4 +164,93 @@ fn certificates_and_client_cas_change_under_load_and_no_call_fails() {
     assert!(first.connect(gateway.https(), NAME).try_call(&Call::unlock()).is_err());
     assert_eq!(upstream.count(), calls + 1, "each call reached the upstream once");
     assert!(calls > CLIENTS.len() * ROTATIONS, "{calls} calls are no load");
+}
+
+/// The line of the configuration that listens for TLS with these files, and clients' certificates from `clients.pem`.
+fn https(path: &std::path::Path, client_ca: &str) -> String {
+    let at = path.display();
+    format!(
+        "https = [{{ address = \"127.0.0.1:0\", certificate = \"{at}/a.pem\", key = \"{at}/a.key\"{client_ca} }}]"
+    )
+}
+
+#[test]
+fn whoever_the_client_ca_no_longer_vouches_for_has_one_more_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let (authority, goes, stays) = (Authority::new(), Authority::new(), Authority::new());
+    let trust = |cas: &[&Authority]| {
+        let pem: String = cas.iter().map(|ca| ca.pem()).collect();
+        std::fs::write(path.join("clients.pem"), pem).unwrap();
+    };
+    let client_of = |ca: &Authority| TlsClient::trusting(&authority, Some(&ca.issue(&["client"], VALID)));
+    authority.issue(&[NAME], VALID).write(path, "a");
+    trust(&[&goes, &stays]);
+    let gate = Gate::default();
+    let held_back = gate.clone();
+    let upstream = Upstream::scripted(move |request| {
+        if request.field("User-Agent") == Some("held") {
+            held_back.pass();
+        }
+        Reply::json("200 OK", "true")
+    });
+    let client_ca = format!(", client_ca = \"{}/clients.pem\"", path.display());
+    let with_ca = https(path, &client_ca);
+    let gateway = Gateway::before(upstream.address()).set("listen", &with_ca).start();
+    let connect = |client: &TlsClient| client.connect(gateway.https(), NAME);
+    let connect2 = |client: &TlsClient| Http2::connect(client, gateway.https(), NAME);
+    let call2 = |connection: &mut Http2| {
+        connection.call(Http2::unlock(NAME), b"customer_id=191", None).unwrap().status
+    };
+    let connection_field = |wire: &mut TlsWire| {
+        let answer = wire.call(&Call::unlock());
+        assert_eq!(answer.status(), 200);
+        answer.one("Connection").to_owned()
+    };
+
+    // Open connections of both versions, on one of which a call is under way.
+    let (gone, kept) = (client_of(&goes), client_of(&stays));
+    let (mut gone1, mut kept1, mut gone2, mut kept2) =
+        (connect(&gone), connect(&kept), connect2(&gone), connect2(&kept));
+    for wire in [&mut gone1, &mut kept1] {
+        assert_eq!(connection_field(wire), "keep-alive");
+    }
+    assert_eq!((call2(&mut gone2), call2(&mut kept2)), (200, 200));
+    let before = upstream.count();
+    let mut held = gone2.open(Http2::unlock(NAME).header("user-agent", "held"), false).unwrap();
+    held.body.send_data("customer_id=191".into(), true).unwrap();
+    gone2.run_while(|| upstream.wait_for(before + 1));
+
+    trust(&[&stays]);
+    gateway.reload(|text| text);
+    assert_eq!(connection_field(&mut gone1), "close");
+    assert!(matches!(gone1.try_call(&Call::unlock()), Err(Broken::Closed)));
+    assert_eq!(call2(&mut gone2), 200);
+    gone2.wait_refusal();
+    gate.open();
+    assert_eq!(gone2.answer(held).unwrap().status, 200);
+    gone2.wait_end().unwrap();
+    for _ in 0..3 {
+        assert_eq!(connection_field(&mut kept1), "keep-alive");
+        assert_eq!(call2(&mut kept2), 200);
+    }
+    assert!(connect(&gone).try_call(&Call::unlock()).is_err());
+
+    // Whoever need not show anything goes on, until that changes again; what was agreed upon meanwhile is not resumed.
+    let without_ca = https(path, "");
+    gateway.reload(|text| text.replace(&with_ca, &without_ca));
+    assert_eq!(connection_field(&mut kept1), "keep-alive");
+    let nobody = TlsClient::trusting(&authority, None);
+    let mut unknown = connect(&nobody);
+    assert_eq!(connection_field(&mut unknown), "keep-alive");
+    gateway.reload(|text| text.replace(&without_ca, &with_ca));
+    assert_eq!(connection_field(&mut unknown), "close");
+    assert!(connect(&nobody).try_call(&Call::unlock()).is_err());
+    assert_eq!(connection_field(&mut kept1), "keep-alive");
+
+    // Its listener is no longer configured.
+    gateway.reload(|text| text.replace(&with_ca, ""));
+    assert_eq!(connection_field(&mut kept1), "close");
+    assert_eq!(call2(&mut kept2), 200);
+    kept2.wait_refusal();
 }

@@ -12,11 +12,7 @@ use ipnet::IpNet;
 use super::{count, period, seconds};
 use crate::config::{Listen, fault::Faults, table::Table, tls};
 
-pub(super) fn listen(
-    mut table: Table<'_>,
-    folder: &Path,
-    faults: &mut Faults<'_>,
-) -> (Option<Listen>, Vec<IpNet>) {
+pub(super) fn listen(mut table: Table<'_>, folder: &Path, faults: &mut Faults<'_>) -> (Listen, Vec<IpNet>) {
     let http: Option<Vec<SocketAddr>> =
         if table.has("https") { table.optional("http", faults) } else { table.required("http", faults) };
     let https = table.tables("https", faults);
@@ -57,7 +53,7 @@ pub(super) fn listen(
     tell_overlaps(&listen, &table, faults);
     let trusted_proxies = table.or("trusted_proxies", Vec::new(), faults);
     table.close(faults);
-    (Some(listen), trusted_proxies)
+    (listen, trusted_proxies)
 }
 
 /// Finds listeners of which the second could not be opened beside the first.

@@ -44,15 +44,14 @@ pub(super) fn resolve(text: &str, folder: &Path, inspection: Inspection) -> Resu
         policy::policy(policy_section, mode, clients, access, &mut faults);
     let (quota, quota_store) = file
         .table("quota", &mut faults)
-        .map_or((None, None), |table| quota::unlisted_quota(table, folder, &mut faults));
+        .map(|table| quota::unlisted_quota(table, folder, &mut faults))
+        .unzip();
     let log =
         log(file.table("log", &mut faults).unwrap_or_else(|| Table::absent("log")), folder, &mut faults);
     file.close(&mut faults);
-    if let Some(listen) = &listen {
-        surroundings::look(listen, &log, inspection, &mut faults);
-    }
-    match (listen, upstream, policy) {
-        (Some(listen), Some(upstream), Some(policy)) if faults.is_empty() => Ok(Settings {
+    surroundings::look(&listen, &log, inspection, &mut faults);
+    match (upstream, policy) {
+        (Some(upstream), Some(policy)) if faults.is_empty() => Ok(Settings {
             listen,
             upstream,
             policy,
@@ -61,7 +60,7 @@ pub(super) fn resolve(text: &str, folder: &Path, inspection: Inspection) -> Resu
             client_quota,
             wrong_keys,
             quota,
-            quota_store,
+            quota_store: quota_store.flatten(),
             users,
             log,
         }),

@@ -19,7 +19,7 @@ pub(super) fn unlisted_quota(
     mut table: Table<'_>,
     folder: &Path,
     faults: &mut Faults<'_>,
-) -> (Option<UnlistedQuota>, Option<QuotaStore>) {
+) -> (UnlistedQuota, Option<QuotaStore>) {
     let default = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
     let quota = Quota {
         requests: table.or("requests", default(10), faults),
@@ -30,7 +30,7 @@ pub(super) fn unlisted_quota(
     let max_users = count(&mut table, "max_users", 100_000, faults);
     let store = store(&mut table, folder, faults);
     table.close(faults);
-    (Some(UnlistedQuota { quota, max_users }), store)
+    (UnlistedQuota { quota, max_users }, store)
 }
 
 fn store(table: &mut Table<'_>, folder: &Path, faults: &mut Faults<'_>) -> Option<QuotaStore> {

@@ -26,6 +26,12 @@ pub fn reason(error: &Error, forwarded: bool) -> Option<Reason> {
     }
 }
 
+/// The reason where no peer is left to try, and why the last one could not be connected to, if one was tried. None was
+/// where checks have found all of them unfit since the request was admitted.
+pub fn without_peer(tried: Option<Cause>) -> Reason {
+    if tried.is_some() { Reason::UpstreamUnreachable } else { Reason::UpstreamUnavailable }
+}
+
 /// Tells the log that a call failed, and why.
 pub fn tell(id: RequestId, peer: Option<SocketAddr>, reason: Reason, cause: Cause) {
     let peer = peer.map(tracing::field::display);

@@ -17,6 +17,7 @@ mod validity;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
+pub use clients::ClientCa;
 pub use expiry::{Expiring, Use};
 pub use listener::server_config;
 pub use material::{Beside, Unusable, authorities, certificates, pair, private_key};

@@ -152,6 +152,15 @@ impl Http2 {
         })
     }
 
+    /// Whether it takes more streams, as far as the gateway has said.
+    pub(crate) fn is_open(&mut self) -> bool {
+        let asked = poll_fn(|cx| std::task::Poll::Ready(self.sender.poll_ready(cx)));
+        self.runtime.block_on(async {
+            tokio::task::yield_now().await;
+            !matches!(asked.await, std::task::Poll::Ready(Err(_)))
+        })
+    }
+
     /// Waits until the gateway says that it takes no more streams.
     pub(crate) fn wait_refusal(&mut self) {
         self.runtime.block_on(async {

@@ -40,7 +40,7 @@ pub(crate) use redis::Redis;
 pub(crate) use secrets::{assert_unseen, secret_key};
 pub(crate) use secured::{NAME, Secured};
 pub(crate) use servers::{Nginx, Process, server};
-pub(crate) use tls::{Authority, Issued, TlsClient, VALID};
+pub(crate) use tls::{Authority, Issued, TlsClient, TlsWire, VALID};
 pub(crate) use upstream::{Gate, Reply, Upstream, refusing_address, silent_address};
 pub(crate) use wire::Wire;
 

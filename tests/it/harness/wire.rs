@@ -53,6 +53,12 @@ impl Wire {
         self.answer()
     }
 
+    /// Sends a call and reads its answer, or why there is none.
+    pub(crate) fn try_call(&mut self, call: &Call) -> Result<Message, Broken> {
+        self.send(call.bytes());
+        self.try_answer()
+    }
+
     /// Asserts that the other side closes without another byte.
     pub(crate) fn assert_closes(&mut self) {
         match self.try_answer() {
