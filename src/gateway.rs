@@ -24,6 +24,7 @@ use crate::{
     outcome::Record,
     quota::{Ledger, Quotas},
     quota_store::Store,
+    stream_memory::SharedMemory,
     telemetry::{
         access_log::AccessLog,
         limited::{Limited, QUIET, Spell},
@@ -48,6 +49,8 @@ pub struct Gateway {
     pub metrics: Metrics,
     /// Calls admitted and not yet answered.
     pub in_flight: AtomicUsize,
+    /// What streams of HTTP/2 hold beyond what their connections have of their own.
+    pub stream_memory: Arc<SharedMemory>,
     /// What was refused or failed last.
     pub refusals: Refusals,
     /// The Redis that the settings in force name.
@@ -130,6 +133,7 @@ impl Gateway {
             live,
             metrics,
             in_flight: AtomicUsize::new(0),
+            stream_memory: Arc::default(),
             refusals: Refusals::default(),
             reloaded: Notify::new(),
             phase: watch::Sender::new(Phase::Starting),
@@ -245,7 +249,8 @@ impl Gateway {
     pub fn stream_refused(&self, why: StreamRefused, client: SocketAddr) {
         self.metrics.stream_refused(why);
         if let Some(left_out) = self.lines.streams[why as usize].admit(Instant::now()) {
-            tracing::warn!(%client, reason = why.label(), left_out, "a stream of HTTP/2 was refused");
+            let (reason, detail) = (why.label(), why.detail());
+            tracing::warn!(%client, reason, detail, left_out, "a stream of HTTP/2 was refused");
         }
     }
 

@@ -40,6 +40,7 @@ pub mod request;
 pub mod serve;
 pub mod server;
 pub mod stand_in;
+pub mod stream_memory;
 pub mod telemetry;
 mod threads;
 pub mod tls;

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     alarm::Alarm,
     reason::Reason,
+    stream_memory::NoMemory,
     wire::{
         BodyFraming, HeadScanner, RequestHead,
         answer::End,
@@ -280,6 +281,11 @@ impl Client for Connection {
         Ok(None)
     }
 
+    fn keep(&mut self, _bytes: usize) -> Result<(), NoMemory> {
+        // There is one at a time.
+        Ok(())
+    }
+
     async fn body(&mut self, most: usize, by: Instant) -> Result<Bytes, Reason> {
         whole_body(self, most, by).await
     }
@@ -358,20 +364,19 @@ impl Client for Connection {
 /// # Errors
 /// As of [`Client::body`].
 pub(super) async fn whole_body(client: &mut impl Client, most: usize, by: Instant) -> Result<Bytes, Reason> {
-    let mut whole = Bytes::new();
+    let mut whole = BytesMut::new();
     while let Some(piece) = client.piece(by).await.map_err(|error| broken(&error))? {
         if whole.len() + piece.len() > most {
             return Err(Reason::BodyTooLarge);
         }
-        if whole.is_empty() {
-            whole = piece;
-        } else {
-            let mut joined = BytesMut::from(whole);
-            joined.extend_from_slice(&piece);
-            whole = joined.freeze();
+        client.keep(piece.len()).map_err(|NoMemory| Reason::Overloaded)?;
+        if whole.is_empty() && client.is_read() {
+            return Ok(piece);
         }
+        // What waits for the rest is copied: a piece keeps all that was read with it.
+        whole.extend_from_slice(&piece);
     }
-    Ok(whole)
+    Ok(whole.freeze())
 }
 
 /// The reason for an error of reading a body: broken chunks, too late, or the client left.

@@ -36,6 +36,7 @@ mod secrets;
 mod slow_clients;
 mod spellings;
 mod sslyze;
+mod streams;
 mod timing;
 mod tls;
 mod trail;

@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["passage", "exchange"],
     &["request"],
     &["downstream", "gateway"],
-    &["audit", "descriptors", "users"],
+    &["audit", "descriptors", "stream_memory", "users"],
     &["telemetry"],
     &["unserved", "upstream"],
     &["alarm", "config", "outcome"],
