@@ -173,7 +173,10 @@ mod tests {
         assert_eq!(shared_of(&shared), PER_STREAM + MAX_HEAD + 20 * KIB);
         drop(more);
         drop(others);
-        assert_eq!((shared_of(&shared), *first.held.lock().unwrap(), *second.held.lock().unwrap()), (0, 0, 0));
+        assert_eq!(
+            (shared_of(&shared), *first.held.lock().unwrap(), *second.held.lock().unwrap()),
+            (0, 0, 0)
+        );
     }
 
     #[test]

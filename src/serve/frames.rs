@@ -43,7 +43,7 @@ struct Known {
     accepted: u32,
     /// Resets for want of memory that have not been sent yet.
     without_memory: usize,
-    /// The later streams that the protocol's layer ended by itself and that have been recorded.
+    /// The later streams that the protocol's layer ended by itself.
     ended: VecDeque<u32>,
 }
 
@@ -78,7 +78,8 @@ impl Streams {
         }
     }
 
-    /// Whether the protocol's layer ends a stream of which nobody else knows and that has not been recorded.
+    /// Notes that the protocol's layer ends a stream. Tells whether nobody else knows of it: it was neither accepted nor
+    /// has it been noted before.
     fn ends_unknown(&self, stream: u32) -> bool {
         let mut known = self.known();
         let is_unknown = stream > known.accepted && !known.ended.contains(&stream);
@@ -131,8 +132,9 @@ impl Watch {
             Seen::Reset(why, stream) => {
                 let why = self.streams.why(why);
                 self.gateway.stream_refused(why, self.client);
-                let is_refused = matches!(why, StreamRefused::NoRoom | StreamRefused::NoMemory);
-                if !is_refused && self.streams.ends_unknown(stream) {
+                let is_unknown = self.streams.ends_unknown(stream);
+                // What is refused for want of room was not looked at, and may come again.
+                if is_unknown && matches!(why, StreamRefused::Protocol | StreamRefused::Flood) {
                     self.record(Refusal::RequestMalformed, false);
                 }
             }

@@ -111,12 +111,7 @@ impl Service {
     }
 
     /// Sends a call to n4n and passes the answer on.
-    async fn exchange(
-        &self,
-        request: &mut Request,
-        client: &mut impl Client,
-        call: OutgoingCall,
-    ) -> Next {
+    async fn exchange(&self, request: &mut Request, client: &mut impl Client, call: OutgoingCall) -> Next {
         match send(request, call, &self.upstream, client.alarm()).await {
             Ok(answer) => {
                 let status = answer.head.status;

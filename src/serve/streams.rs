@@ -187,11 +187,7 @@ impl Service {
 impl Common {
     /// Takes a stream on whose request's head has come; `None` where it is not to be served. One that there is no memory
     /// for is refused so that its client may safely try again (RFC 9113 section 8.7).
-    fn open(
-        &self,
-        request: http::Request<RecvStream>,
-        mut respond: SendResponse<Bytes>,
-    ) -> Option<Opened> {
+    fn open(&self, request: http::Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Option<Opened> {
         let beginning = Beginning::now();
         if !self.streams.accept(respond.stream_id().as_u32()) {
             return None;
