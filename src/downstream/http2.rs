@@ -12,7 +12,7 @@ use bytes::Bytes;
 use h2::{Reason as ResetReason, RecvStream, SendStream, server::SendResponse};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 
-use super::{Client, HeadWriter, Progress, http1::whole_body, write_budget::WriteBudget};
+use super::{Client, HeadWriter, Progress, body::whole_body, write_budget::WriteBudget};
 use crate::{
     alarm::Alarm,
     reason::Reason,
