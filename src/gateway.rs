@@ -27,6 +27,7 @@ use crate::{
     policy::{Misplaced, Place},
     quota::{Ledger, Quotas},
     quota_store::Store,
+    stream_memory::SharedMemory,
     telemetry::{
         access_log::AccessLog,
         limited::{Limited, QUIET, Spell},
@@ -53,6 +54,8 @@ pub struct Gateway {
     pub in_flight: AtomicUsize,
     /// Requests for other paths admitted and not yet answered.
     pub passing: AtomicUsize,
+    /// What streams of HTTP/2 hold beyond what their connections have of their own.
+    pub stream_memory: Arc<SharedMemory>,
     /// What was refused or failed last.
     pub refusals: Refusals,
     /// The Redis that the settings in force name.
@@ -140,6 +143,7 @@ impl Gateway {
             metrics,
             in_flight: AtomicUsize::new(0),
             passing: AtomicUsize::new(0),
+            stream_memory: Arc::default(),
             refusals: Refusals::default(),
             reloaded: Notify::new(),
             phase: watch::Sender::new(Phase::Starting),
@@ -268,7 +272,8 @@ impl Gateway {
     pub fn stream_refused(&self, why: StreamRefused, client: SocketAddr) {
         self.metrics.stream_refused(why);
         if let Some(left_out) = self.lines.streams[why as usize].admit(Instant::now()) {
-            tracing::warn!(%client, reason = why.label(), left_out, "a stream of HTTP/2 was refused");
+            let (reason, detail) = (why.label(), why.detail());
+            tracing::warn!(%client, reason, detail, left_out, "a stream of HTTP/2 was refused");
         }
     }
 

@@ -11,8 +11,9 @@
 //!    request for another path streams through Pingora's proxy in [`passage`].
 //! 6. [`outcome`] is how it ended: the one record that [`telemetry`] counts and logs.
 //!
-//! [`operation`] is what all of this protects, [`gateway`] holds what requests share, [`users`] who is listed, [`blocks`] who is shut out for [`guessing`], [`admin`]
-//! shows it, [`explain`] judges a request offline, and [`demo`] runs it all before a [`stand_in`] of n4n. Imports lead one way through these layers;
+//! [`operation`] is what all of this protects, [`gateway`] holds what requests share, [`users`] who is listed, [`blocks`] who
+//! is shut out for [`guessing`], [`stream_memory`] bounds what HTTP/2 costs, [`admin`] shows it, [`explain`] judges a request
+//! offline, and [`demo`] runs it all before a [`stand_in`] of n4n. Imports lead one way through these layers;
 //! `tests/it/architecture` has the list.
 pub mod admin;
 pub mod alarm;
@@ -44,6 +45,7 @@ pub mod secret_input;
 pub mod serve;
 pub mod server;
 pub mod stand_in;
+pub mod stream_memory;
 pub mod telemetry;
 mod threads;
 pub mod tls;

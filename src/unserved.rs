@@ -11,6 +11,8 @@ pub enum ConnectionRefused {
     AdminConnections,
     /// A TLS handshake began where plain HTTP is spoken.
     TlsOnPlainPort,
+    /// HTTP/2 began where nobody had agreed upon it.
+    Http2PriorKnowledge,
     /// HTTP/2 was agreed upon, and its preface did not come in time.
     Http2Preface,
     /// What came broke the rules of HTTP/2.
@@ -21,10 +23,11 @@ pub enum ConnectionRefused {
 
 impl ConnectionRefused {
     /// Every variant, at the index of its discriminant.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::MaxConnections,
         Self::AdminConnections,
         Self::TlsOnPlainPort,
+        Self::Http2PriorKnowledge,
         Self::Http2Preface,
         Self::Http2Protocol,
         Self::Http2Flood,
@@ -36,6 +39,7 @@ impl ConnectionRefused {
             Self::MaxConnections => "max_connections",
             Self::AdminConnections => "admin_connections",
             Self::TlsOnPlainPort => "tls_on_plain_port",
+            Self::Http2PriorKnowledge => "http2_prior_knowledge",
             Self::Http2Preface => "http2_preface",
             Self::Http2Protocol => "http2_protocol_error",
             Self::Http2Flood => "http2_enhance_your_calm",
@@ -49,6 +53,9 @@ impl ConnectionRefused {
             Self::AdminConnections => "as many connections of the admin listener are open as may be",
             Self::TlsOnPlainPort => {
                 "TLS on the plain port; the client should use http://, or a port of listen.https"
+            }
+            Self::Http2PriorKnowledge => {
+                "HTTP/2 by prior knowledge; it is spoken where it is agreed upon in TLS, on a port of listen.https"
             }
             Self::Http2Preface => "HTTP/2 was agreed upon, and its preface did not come in time",
             Self::Http2Protocol => "what came broke the rules of HTTP/2",
@@ -69,8 +76,10 @@ impl ConnectionRefused {
 /// Why a stream of HTTP/2 was reset without an answer to its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamRefused {
-    /// There was no room for it.
+    /// As many were open on its connection as may be.
     NoRoom,
+    /// There was no memory for it.
+    NoMemory,
     /// What came on it broke the rules of HTTP/2.
     Protocol,
     /// What came on it was more than HTTP/2's own limits allow.
@@ -79,14 +88,25 @@ pub enum StreamRefused {
 
 impl StreamRefused {
     /// Every variant, at the index of its discriminant.
-    pub const ALL: [Self; 3] = [Self::NoRoom, Self::Protocol, Self::Flood];
+    pub const ALL: [Self; 4] = [Self::NoRoom, Self::NoMemory, Self::Protocol, Self::Flood];
 
     /// What metric and log call it.
     pub const fn label(self) -> &'static str {
         match self {
             Self::NoRoom => "refused_stream",
+            Self::NoMemory => "memory",
             Self::Protocol => "protocol_error",
             Self::Flood => "enhance_your_calm",
+        }
+    }
+
+    /// What that means, in words.
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Self::NoRoom => "as many streams are open on its connection as may be",
+            Self::NoMemory => "the streams of its connection, or of all, hold as much memory as they may",
+            Self::Protocol => "what came on it broke the rules of HTTP/2",
+            Self::Flood => "what came on it was more than HTTP/2's limits allow",
         }
     }
 

@@ -17,12 +17,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     Client, Progress,
+    body::whole_body,
     transport::{Lingering, Transport},
     write_budget::WriteBudget,
 };
 use crate::{
     alarm::Alarm,
     reason::Reason,
+    stream_memory::NoMemory,
     wire::{
         BodyFraming, HeadScanner, RequestHead,
         answer::End,
@@ -280,6 +282,11 @@ impl Client for Connection {
         Ok(None)
     }
 
+    fn keep(&mut self, _bytes: usize) -> Result<(), NoMemory> {
+        // There is one at a time.
+        Ok(())
+    }
+
     async fn body(&mut self, most: usize, by: Instant) -> Result<Bytes, Reason> {
         whole_body(self, most, by).await
     }
@@ -350,38 +357,6 @@ impl Client for Connection {
         let flushed = poll_fn(|cx| self.poll_flush(cx, &mut sent)).await;
         self.outgoing.drain(..sent);
         flushed
-    }
-}
-
-/// Collects the whole body of a request.
-///
-/// # Errors
-/// As of [`Client::body`].
-pub(super) async fn whole_body(client: &mut impl Client, most: usize, by: Instant) -> Result<Bytes, Reason> {
-    let mut whole = Bytes::new();
-    while let Some(piece) = client.piece(by).await.map_err(|error| broken(&error))? {
-        if whole.len() + piece.len() > most {
-            return Err(Reason::BodyTooLarge);
-        }
-        if whole.is_empty() {
-            whole = piece;
-        } else {
-            let mut joined = BytesMut::from(whole);
-            joined.extend_from_slice(&piece);
-            whole = joined.freeze();
-        }
-    }
-    Ok(whole)
-}
-
-/// The reason for an error of reading a body: broken chunks, too late, or the client left.
-fn broken(error: &io::Error) -> Reason {
-    if BrokenChunking::is_cause_of(error) {
-        Reason::BodyMalformed
-    } else if error.kind() == io::ErrorKind::TimedOut {
-        Reason::BodyTimeout
-    } else {
-        Reason::ClientGone
     }
 }
 

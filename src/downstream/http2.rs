@@ -12,10 +12,11 @@ use bytes::Bytes;
 use h2::{Reason as ResetReason, RecvStream, SendStream, server::SendResponse};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 
-use super::{Client, HeadWriter, Progress, http1::whole_body, write_budget::WriteBudget};
+use super::{Client, HeadWriter, Progress, body::whole_body, write_budget::WriteBudget};
 use crate::{
     alarm::Alarm,
     reason::Reason,
+    stream_memory::{NoMemory, StreamMemory},
     wire::{RequestHead, answer::End, target::is_same_host},
 };
 
@@ -32,6 +33,8 @@ pub struct Stream {
     is_ended: bool,
     budget: WriteBudget,
     alarm: Alarm,
+    /// What its request's head and body are held in.
+    memory: StreamMemory,
 }
 
 impl Stream {
@@ -41,6 +44,7 @@ impl Stream {
         body: RecvStream,
         respond: SendResponse<Bytes>,
         write_budget: Duration,
+        memory: StreamMemory,
     ) -> Self {
         Self {
             address,
@@ -52,6 +56,7 @@ impl Stream {
             is_ended: false,
             budget: WriteBudget::new(write_budget),
             alarm: Alarm::default(),
+            memory,
         }
     }
 
@@ -193,6 +198,10 @@ impl Client for Stream {
         .await
     }
 
+    fn keep(&mut self, bytes: usize) -> Result<(), NoMemory> {
+        self.memory.grow(bytes)
+    }
+
     async fn body(&mut self, most: usize, by: Instant) -> Result<Bytes, Reason> {
         whole_body(self, most, by).await
     }
@@ -245,5 +254,46 @@ impl Client for Stream {
     async fn flush(&mut self) -> io::Result<()> {
         // The connection's own task sends what was given to it.
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::time::pause;
+
+    use super::*;
+    use crate::stream_memory::ConnectionMemory;
+
+    #[tokio::test]
+    async fn a_piece_that_could_not_be_sent_is_still_to_come() {
+        pause();
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        let calling = async {
+            // What is sent to it has room for four bytes.
+            let builder = h2::client::Builder::new().initial_window_size(4).to_owned();
+            let (mut sender, connection) = builder.handshake::<_, Bytes>(client).await.unwrap();
+            let connection = tokio::spawn(connection);
+            let request = http::Request::get("https://gateway.test/").body(()).unwrap();
+            let (answer, _body) = sender.send_request(request, true).unwrap();
+            (answer.await.unwrap(), connection)
+        };
+        let serving = async {
+            let mut connection = h2::server::handshake(server).await.unwrap();
+            let (request, respond) = connection.accept().await.unwrap().unwrap();
+            tokio::spawn(async move { while connection.accept().await.is_some() {} });
+            let memory = ConnectionMemory::new(Arc::default(), 0, 1).open(0).unwrap();
+            let (body, budget) = (request.into_body(), Duration::from_secs(1));
+            let mut stream = Stream::new(([0; 4], 0).into(), body, respond, budget, memory);
+            stream.start(Head::default(), End::Length(8), true).await.unwrap();
+            stream.put(&Bytes::from_static(b"four")).await.unwrap();
+            assert_eq!(stream.progress(), Progress::Body(End::Length(4)));
+            let late = stream.put(&Bytes::from_static(b"more")).await.unwrap_err();
+            assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+            assert_eq!(stream.progress(), Progress::Body(End::Length(4)));
+            assert_eq!(stream.end().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        };
+        let (_answer, ()) = tokio::join!(calling, serving);
     }
 }

@@ -1,5 +1,6 @@
 //! The client's side: connections and streams, what is read from them and written to them.
 
+mod body;
 pub mod http1;
 pub mod http2;
 pub mod pace;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use crate::{
     alarm::Alarm,
     reason::Reason,
+    stream_memory::NoMemory,
     wire::{answer::End, put_field},
 };
 
@@ -89,10 +91,17 @@ pub trait Client: Send + Sync + Unpin + 'static {
     /// late, [`io::ErrorKind::UnexpectedEof`] where the client left, or what else happened to the connection.
     fn piece(&mut self, by: Instant) -> impl Future<Output = io::Result<Option<Bytes>>> + Send;
 
+    /// Takes memory for so many bytes of a body that are kept until it is whole.
+    ///
+    /// # Errors
+    /// [`NoMemory`] where there is none.
+    fn keep(&mut self, bytes: usize) -> Result<(), NoMemory>;
+
     /// The whole body.
     ///
     /// # Errors
-    /// `body_too_large`, `body_timeout`, `body_malformed` where chunking is broken, or `client_gone`.
+    /// `body_too_large`, `body_timeout`, `body_malformed` where chunking is broken, `client_gone`, or `overloaded` where
+    /// there is no memory for it.
     fn body(&mut self, most: usize, by: Instant) -> impl Future<Output = Result<Bytes, Reason>> + Send;
 
     /// Begins the head of an answer.

@@ -73,7 +73,8 @@ pub struct Request {
     pub observed: Option<Reason>,
     /// What became of it upstream.
     pub upstream: UpstreamRecord,
-    body: Option<Bytes>,
+    /// Its body, or why it could not be read, once that was tried.
+    body: Option<Result<Bytes, Reason>>,
     in_flight: Option<InFlight>,
     /// Whether the audit trail has its intent and lacks its outcome.
     is_intended: bool,
@@ -133,19 +134,22 @@ impl Request {
     /// As of [`Client::body`].
     pub async fn body(&mut self, client: &mut impl Client) -> Result<Bytes, Reason> {
         if let Some(body) = &self.body {
-            return Ok(body.clone());
+            return body.clone();
         }
+        let body = self.read_body(client).await;
+        self.body = Some(body.clone());
+        body
+    }
+
+    async fn read_body(&self, client: &mut impl Client) -> Result<Bytes, Reason> {
         if self.head.awaits_continue() {
             client.ask_for_body().await.map_err(|_| Reason::ClientGone)?;
         }
         let settings = &self.live.settings;
-        let body = if client.is_read() {
-            Bytes::new()
-        } else {
-            client.body(settings.policy.max_body, Instant::now() + settings.deadlines.body).await?
-        };
-        self.body = Some(body.clone());
-        Ok(body)
+        if client.is_read() {
+            return Ok(Bytes::new());
+        }
+        client.body(settings.policy.max_body, Instant::now() + settings.deadlines.body).await
     }
 
     /// Lets a broken rule pass where observe mode says so.

@@ -20,6 +20,9 @@ use crate::{
     wire::{RequestHead, scanner::TLS_HANDSHAKE},
 };
 
+/// What every connection of HTTP/2 begins with (RFC 9113 section 3.4), as far as HTTP/1.1 takes it for a head.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
+
 impl Service {
     /// Serves requests from one connection until either side has enough of it.
     pub(super) async fn serve_connection(
@@ -57,21 +60,21 @@ impl Service {
             if membership.is_asked() || terms.as_mut().is_some_and(|terms| !terms.hold(&request.live)) {
                 request.head.persists = false;
             }
-            connection = match self.serve_request(request, connection).await {
-                Next::Persists(mut connection) => {
+            let next;
+            (next, connection) = self.serve_request(request, connection).await;
+            match next {
+                Next::Persists => {
                     let settings = &self.gateway.live().settings;
                     let by = Instant::now() + settings.deadlines.body;
-                    if connection.persists()
-                        && (connection.is_read() || connection.drain(settings.policy.max_body, by).await)
-                    {
-                        connection
-                    } else {
+                    let goes_on = connection.persists()
+                        && (connection.is_read() || connection.drain(settings.policy.max_body, by).await);
+                    if !goes_on {
                         return linger(connection).await;
                     }
                 }
-                Next::Closes(connection) => return linger(connection).await,
-                Next::Ends(connection) => return connection.reset(),
-            };
+                Next::Closes => return linger(connection).await,
+                Next::Ends => return connection.reset(),
+            }
         }
     }
 
@@ -114,6 +117,8 @@ impl Service {
         let head = connection.refused_head();
         if head.first() == Some(&TLS_HANDSHAKE) {
             self.gateway.connection_refused(ConnectionRefused::TlsOnPlainPort, client);
+        } else if head.starts_with(HTTP2_PREFACE) {
+            self.gateway.connection_refused(ConnectionRefused::Http2PriorKnowledge, client);
         }
         record(&self.gateway, head, client, beginning, id, reason, is_sent);
         if is_sent {

@@ -57,13 +57,24 @@ pub struct Service {
 }
 
 /// What becomes of a connection after an answer.
-enum Next<C> {
+#[derive(Clone, Copy)]
+enum Next {
     /// More requests may come by it.
-    Persists(C),
+    Persists,
     /// It closes, once the client has the answer.
-    Closes(C),
+    Closes,
     /// It ends at once, so that the client cannot take what it has for a whole answer.
-    Ends(C),
+    Ends,
+}
+
+impl Next {
+    const fn after(is_sent: bool, persists: bool) -> Self {
+        match (is_sent, persists) {
+            (true, true) => Self::Persists,
+            (true, false) => Self::Closes,
+            (false, _) => Self::Ends,
+        }
+    }
 }
 
 impl Service {
@@ -94,20 +105,21 @@ impl Service {
     }
 
     /// Serves one request.
-    async fn serve_request<C: Client>(&self, mut request: Request, mut client: C) -> Next<C> {
-        match admit(&mut request, &mut client, &self.redis).await {
-            Ok(Admitted::Call(call)) => self.exchange(request, client, call).await,
+    async fn serve_request<C: Client>(&self, mut request: Request, mut client: C) -> (Next, C) {
+        let next = match admit(&mut request, &mut client, &self.redis).await {
+            Ok(Admitted::Call(call)) => self.exchange(&mut request, &mut client, call).await,
             Ok(Admitted::Other(peers)) => {
                 // In a box, so that calls do not carry the room for it.
-                Box::pin(self.pass(request, client, peers)).await
+                return Box::pin(self.pass(request, client, peers)).await;
             }
-            Err(reason) => self.refuse(request, client, reason).await,
-        }
+            Err(reason) => self.refuse(&mut request, &mut client, reason).await,
+        };
+        (next, client)
     }
 
     /// Sends a call to n4n and passes the answer on.
-    async fn exchange<C: Client>(&self, mut request: Request, mut client: C, call: OutgoingCall) -> Next<C> {
-        match send(&mut request, call, &self.upstream, client.alarm()).await {
+    async fn exchange(&self, request: &mut Request, client: &mut impl Client, call: OutgoingCall) -> Next {
+        match send(request, call, &self.upstream, client.alarm()).await {
             Ok(answer) => {
                 let status = answer.head.status;
                 let result = crate::exchange::result::of(&answer);
@@ -115,27 +127,23 @@ impl Service {
                 request.conclude(status, result).await;
                 request.leave();
                 let persists = request.head.persists && client.is_read() && !self.gateway.is_ending();
-                let is_sent = relay(&request, &answer, &mut client, persists).await.is_ok();
+                let is_sent = relay(request, &answer, client, persists).await.is_ok();
                 request.record(Outcome::Forwarded { status }, Some(status).filter(|_| is_sent));
-                match (is_sent, persists) {
-                    (true, true) => Next::Persists(client),
-                    (true, false) => Next::Closes(client),
-                    (false, _) => Next::Ends(client),
-                }
+                Next::after(is_sent, persists)
             }
             Err(reason) => self.fail(request, client, reason).await,
         }
     }
 
     /// Lets another path's request pass through.
-    async fn pass<C: Client>(&self, request: Request, client: C, peers: PeerSelection) -> Next<C> {
+    async fn pass<C: Client>(&self, request: Request, client: C, peers: PeerSelection) -> (Next, C) {
         let Passed { request, client, failed, status } = self.passage.pass(request, client, peers).await;
-        let (Some(request), Some(mut client)) = (request, client) else {
+        let (Some(mut request), Some(mut client)) = (request, client) else {
             unreachable!("Pingora ends every session and logs it")
         };
         let is_flushed = client.flush().await.is_ok();
         if let (Some(reason), Progress::NotBegun) = (failed, client.progress()) {
-            return self.fail(request, client, reason).await;
+            return (self.fail(&mut request, &mut client, reason).await, client);
         }
         let outcome = match (failed, status) {
             // n4n did not wait for the whole body.
@@ -147,23 +155,24 @@ impl Service {
             (None, None) => Outcome::Abandoned,
         };
         request.record(outcome, status);
-        match client.progress() {
-            _ if !is_flushed => Next::Ends(client),
-            Progress::Whole => Next::Persists(client),
-            Progress::NotBegun => Next::Closes(client),
-            Progress::Body(_) => Next::Ends(client),
-        }
+        let next = match client.progress() {
+            _ if !is_flushed => Next::Ends,
+            Progress::Whole => Next::Persists,
+            Progress::NotBegun => Next::Closes,
+            Progress::Body(_) => Next::Ends,
+        };
+        (next, client)
     }
 
     /// Answers a request that was admitted and then failed.
-    async fn fail<C: Client>(&self, mut request: Request, client: C, reason: Reason) -> Next<C> {
+    async fn fail(&self, request: &mut Request, client: &mut impl Client, reason: Reason) -> Next {
         request.conclude_unanswered(reason).await;
         let persists = request.head.persists && client.is_read() && !self.gateway.is_ending();
         self.answer(request, client, reason, persists).await
     }
 
     /// Answers a request that was refused.
-    async fn refuse<C: Client>(&self, mut request: Request, client: C, reason: Reason) -> Next<C> {
+    async fn refuse(&self, request: &mut Request, client: &mut impl Client, reason: Reason) -> Next {
         // There is an intent where the trail had to be tried first.
         request.conclude_unanswered(reason).await;
         let is_body_at_fault = matches!(reason, Reason::BodyTimeout | Reason::BodyMalformed);
@@ -176,29 +185,25 @@ impl Service {
         self.answer(request, client, reason, persists).await
     }
 
-    async fn answer<C: Client>(
+    async fn answer(
         &self,
-        request: Request,
-        mut client: C,
+        request: &Request,
+        client: &mut impl Client,
         reason: Reason,
         persists: bool,
-    ) -> Next<C> {
+    ) -> Next {
         let outcome = Outcome::of(reason);
         let is_sent = match problem::document(reason, request.id) {
             Some(document) => {
                 let mut head = client.begin();
-                problem::head(&mut head, reason, &request);
+                problem::head(&mut head, reason, request);
                 let body = (request.head.method() != "HEAD").then_some(&document[..]);
                 client.answer(head, body, persists).await.is_ok()
             }
             None => false,
         };
         request.record(outcome, outcome.status().filter(|_| is_sent));
-        match (is_sent, persists) {
-            (true, true) => Next::Persists(client),
-            (true, false) => Next::Closes(client),
-            (false, _) => Next::Ends(client),
-        }
+        Next::after(is_sent, persists)
     }
 }
 

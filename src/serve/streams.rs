@@ -3,7 +3,11 @@
 //! What contradicts itself in HTTP/2's own framing (a body that is not of its declared length, fields of a connection) is
 //! reset by the protocol's own layer.
 
-use std::{net::SocketAddr, time::Duration, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -16,7 +20,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Defects, FAREWELL, Next, Service, frames::Watched, record, terms::Terms};
+use super::{
+    Defects, FAREWELL, Next, Service,
+    frames::{Streams, Watched},
+    record,
+    terms::Terms,
+};
 use crate::{
     downstream::{
         Client,
@@ -28,8 +37,9 @@ use crate::{
     outcome::{Beginning, RequestId},
     reason::Reason,
     request::{Arrival, Request, problem},
+    stream_memory::ConnectionMemory,
     unserved::ConnectionRefused,
-    wire::MAX_HEAD,
+    wire::{MAX_HEAD, RequestHead},
 };
 
 /// Streams a client may have open at once.
@@ -46,6 +56,24 @@ const MAX_HEADER_LIST: u32 = MAX_HEAD as u32 + 4096;
 /// How many bytes of answers wait to be sent, for each stream.
 const MAX_SEND_BUFFER: usize = 64 * 1024;
 
+/// What the streams of one connection have in common.
+struct Common {
+    client: SocketAddr,
+    /// How long in all the client may leave an answer untaken.
+    write_budget: Duration,
+    memory: Arc<ConnectionMemory>,
+    streams: Arc<Streams>,
+}
+
+/// A stream whose request's head has come.
+struct Opened {
+    stream: Stream,
+    /// The head, or the rule of framing that it broke.
+    head: Result<RequestHead, Reason>,
+    is_head: bool,
+    beginning: Beginning,
+}
+
 impl Service {
     /// Serves the streams of one connection until either side has enough of it.
     pub(super) async fn serve_streams(
@@ -56,8 +84,15 @@ impl Service {
     ) {
         let live = self.gateway.live();
         let idle = live.settings.listen.idle_timeout;
+        let memory = ConnectionMemory::new(
+            self.gateway.stream_memory.clone(),
+            live.settings.policy.max_body,
+            live.shares.in_flight,
+        );
+        let common = Common { client, write_budget: idle, memory, streams: Arc::default() };
         let transport = Lingering::new(transport, WriteBudget::new(idle));
-        let greeting = options().handshake::<_, Bytes>(Watched::new(transport, self.gateway.clone(), client));
+        let transport = Watched::new(transport, self.gateway.clone(), common.streams.clone(), client);
+        let greeting = options().handshake::<_, Bytes>(transport);
         let greeted = timeout(live.settings.deadlines.header, greeting).await;
         drop(live);
         let mut connection = match greeted {
@@ -80,7 +115,9 @@ impl Service {
                         if calls.is_empty() {
                             break;
                         }
-                        respond.send_reset(ResetReason::REFUSED_STREAM);
+                        if common.streams.accept(respond.stream_id().as_u32()) {
+                            respond.send_reset(ResetReason::REFUSED_STREAM);
+                        }
                     }
                     Some(Ok((request, respond))) if calls.len() < MAX_UNDER_WAY => {
                         if terms.as_mut().is_some_and(|terms| !terms.hold(&self.gateway.live())) {
@@ -91,7 +128,9 @@ impl Service {
                             connection.graceful_shutdown();
                             is_ending = true;
                         }
-                        calls.spawn(self.clone().serve_stream(client, request, respond, idle));
+                        if let Some(opened) = common.open(request, respond) {
+                            calls.spawn(self.clone().serve_stream(opened));
+                        }
                     }
                     Some(Ok(_)) => connection.abrupt_shutdown(ResetReason::ENHANCE_YOUR_CALM),
                     Some(Err(error)) => {
@@ -127,35 +166,26 @@ impl Service {
     }
 
     /// Serves the one request of a stream.
-    async fn serve_stream(
-        self,
-        client: SocketAddr,
-        request: http::Request<RecvStream>,
-        respond: SendResponse<Bytes>,
-        write_budget: Duration,
-    ) {
+    async fn serve_stream(self, opened: Opened) {
+        let Opened { mut stream, head, is_head, beginning } = opened;
+        let client = stream.address();
         let _defects = Defects { gateway: &self.gateway, client };
-        let beginning = Beginning::now();
-        let (parts, body) = request.into_parts();
-        let mut stream = Stream::new(client, body, respond, write_budget);
-        let head = request_head(&parts, !stream.is_read());
-        let is_head = parts.method == http::Method::HEAD;
-        drop(parts);
         let next = match head {
             Ok(head) => {
                 let arrival = Arrival { client, scheme: stream.scheme(), beginning, head };
-                self.serve_request(Request::new(self.gateway.clone(), arrival), stream).await
+                let request = Request::new(self.gateway.clone(), arrival);
+                let next;
+                (next, stream) = self.serve_request(request, stream).await;
+                next
             }
             Err(reason) => {
                 self.turn_stream_away(&mut stream, is_head, beginning, reason).await;
-                Next::Closes(stream)
+                Next::Closes
             }
         };
         match next {
-            Next::Persists(mut stream) | Next::Closes(mut stream) => {
-                stream.drain(MOST_DROPPED, Instant::now() + FAREWELL).await;
-            }
-            Next::Ends(mut stream) => stream.reset(),
+            Next::Persists | Next::Closes => stream.drain(MOST_DROPPED, Instant::now() + FAREWELL).await,
+            Next::Ends => stream.reset(),
         }
     }
 
@@ -188,6 +218,27 @@ impl Service {
     }
 }
 
+impl Common {
+    /// Takes a stream on whose request's head has come; `None` where it is not to be served. One that there is no memory
+    /// for is refused so that its client may safely try again (RFC 9113 section 8.7).
+    fn open(&self, request: http::Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Option<Opened> {
+        let beginning = Beginning::now();
+        if !self.streams.accept(respond.stream_id().as_u32()) {
+            return None;
+        }
+        let (parts, body) = request.into_parts();
+        let head = request_head(&parts, !body.is_end_stream());
+        let Ok(memory) = self.memory.open(head.as_ref().map_or(0, RequestHead::size)) else {
+            self.streams.refuse();
+            respond.send_reset(ResetReason::REFUSED_STREAM);
+            return None;
+        };
+        let is_head = parts.method == http::Method::HEAD;
+        let stream = Stream::new(self.client, body, respond, self.write_budget, memory);
+        Some(Opened { stream, head, is_head, beginning })
+    }
+}
+
 fn options() -> Builder {
     let mut options = Builder::new();
     options
@@ -207,13 +258,10 @@ mod tests {
 
     #[test]
     fn what_waits_for_a_client_takes_little_room() {
-        type Parts = (http::Request<RecvStream>, SendResponse<Bytes>);
-        let stream = size(|(service, address, (request, respond)): (Service, SocketAddr, Parts)| {
-            service.serve_stream(address, request, respond, FAREWELL)
-        });
+        let stream = size(|(service, opened): (Service, Opened)| service.serve_stream(opened));
         let connection = size(|(service, transport): (Service, Transport)| {
             service.serve(transport, ([0; 4], 0).into(), None)
         });
-        assert!(stream < 8192 && connection < 8192, "a stream {stream}, a connection {connection} bytes");
+        assert!(stream < 4096 && connection < 4096, "a stream {stream}, a connection {connection} bytes");
     }
 }

@@ -124,6 +124,11 @@ impl RequestHead {
         Fields::new(&self.bytes, &self.fields)
     }
 
+    /// How many bytes of memory its text takes.
+    pub fn size(&self) -> usize {
+        self.line.len() + self.bytes.len()
+    }
+
     /// The target in origin form, as it is passed on where it is not the unlock call's.
     ///
     /// # Errors

@@ -92,6 +92,25 @@ fn calls_meet_the_same_rules() {
 }
 
 #[test]
+fn head_is_answered_without_a_body_whatever_is_wrong_with_it() {
+    let upstream = Upstream::start();
+    let secured = Secured::before(&upstream, "");
+    let mut connection = secured.connect();
+    let many = (0..64).fold(unlock(), |head, index| head.header(format!("x-{index}"), "1"));
+    for (case, head, status) in [
+        ("framing", unlock().header("host", "other.test"), 400),
+        ("too many fields", many, 431),
+        ("the method", unlock(), 405),
+    ] {
+        let exchange = connection.open(head.method("HEAD"), true).unwrap();
+        let answer = connection.answer(exchange).unwrap_or_else(|error| panic!("{case}: {error}"));
+        assert_eq!((answer.status, answer.body.as_str()), (status, ""), "{case}");
+        assert_eq!(answer.headers["content-type"], "application/problem+json", "{case}");
+    }
+    assert_eq!(connection.call(unlock(), BODY, None).unwrap().body, "true");
+}
+
+#[test]
 fn a_body_may_come_with_a_length_or_without_and_with_trailers_and_must_be_as_long_as_declared() {
     let upstream = Upstream::start();
     let secured = Secured::before(&upstream, "");

@@ -42,6 +42,7 @@ mod secrets;
 mod slow_clients;
 mod spellings;
 mod sslyze;
+mod streams;
 mod timing;
 mod tls;
 mod trail;

@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["passage", "exchange"],
     &["request"],
     &["downstream", "gateway"],
-    &["audit", "blocks", "descriptors", "users"],
+    &["audit", "blocks", "descriptors", "stream_memory", "users"],
     &["telemetry"],
     &["unserved", "upstream"],
     &["alarm", "config", "outcome"],

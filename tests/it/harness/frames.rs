@@ -88,6 +88,11 @@ pub(crate) fn unlock_fields() -> Vec<u8> {
     block
 }
 
+/// A field that the other side is not to keep.
+pub(crate) fn field(name: &str, value: &str) -> Vec<u8> {
+    [vec![0], text(name), text(value)].concat()
+}
+
 /// A field that the other side is to keep; from then on [`KEPT`] stands for it.
 pub(crate) fn kept_field(name: &str, value: &str) -> Vec<u8> {
     [vec![0x40], text(name), text(value)].concat()

@@ -28,7 +28,7 @@ pub(crate) use builder::GatewayBuilder;
 pub(crate) use call::Call;
 pub(crate) use gateway::{Gateway, Signal};
 pub(crate) use http::{Broken, Message, MessageReader};
-pub(crate) use http2::{Http2, Http2Answer};
+pub(crate) use http2::{Exchange, Http2, Http2Answer};
 pub(crate) use lines::Lines;
 pub(crate) use mariadb::MariaDb;
 pub(crate) use metrics::Metrics;

@@ -218,6 +218,20 @@ fn what_is_no_http_is_told_from_smuggling_and_tls_at_once() {
 }
 
 #[test]
+fn http_2_by_prior_knowledge_is_told_from_other_malformed_requests() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(upstream.address()).start();
+    let mut curl = tool("curl", "install curl");
+    curl.args(["--silent", "--http2-prior-knowledge", &gateway.url()]).stdout(Stdio::null());
+    assert!(!curl.status().unwrap().success());
+    wait_for(&gateway, &format!("{CONNECTIONS}{{reason=\"http2_prior_knowledge\"}}"), |refused| {
+        refused == 1.0
+    });
+    gateway.wait_for_line("reason=\"http2_prior_knowledge\"");
+    gateway.wait_for_metric("n4n_gateway_requests_total{code=\"request_malformed\"}", 1.0);
+}
+
+#[test]
 fn connections_over_max_connections_are_counted_and_told() {
     let upstream = Upstream::start();
     let gateway = Gateway::before(upstream.address()).set("listen", "max_connections = 1").start();
