@@ -34,6 +34,7 @@ mod reload;
 mod rotation;
 mod schemathesis;
 mod secrets;
+mod service;
 mod slow_clients;
 mod spellings;
 mod sslyze;
