@@ -201,10 +201,21 @@ pub struct User {
 pub struct Log {
     /// How much the operational log tells.
     pub level: tracing::Level,
+    /// How its lines are written.
+    pub format: LogFormat,
     /// Where access log lines go.
     pub access: AccessSink,
     /// The audit trail's file; none: no trail.
     pub audit: Option<PathBuf>,
+}
+
+/// How lines of the operational log are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object each.
+    Json,
 }
 
 /// Where access log lines go.

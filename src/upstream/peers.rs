@@ -106,7 +106,8 @@ impl Peers {
         let found = Known::new(found, &known.all);
         let addresses = |known: &Known| known.all.iter().map(|peer| peer.address()).collect::<Vec<_>>();
         if addresses(&found) != addresses(&known) {
-            tracing::info!(addresses = ?addresses(&found), "peers");
+            let found: Vec<_> = addresses(&found).iter().map(ToString::to_string).collect();
+            tracing::info!(addresses = found.join(", "), "peers");
         }
         self.known.store(Arc::new(found));
     }
