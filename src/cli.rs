@@ -224,7 +224,8 @@ fn load(config: &Path, inspection: Inspection) -> Result<Settings, ExitCode> {
 
 /// A name that does not resolve here and now may do so where and when the gateway runs.
 fn warn_of_unknown_names(settings: &Settings, config: &Path) {
-    let peers = settings.upstream.peers.iter().map(|peer| ("upstream.peers", peer.host.as_str(), peer.port));
+    let peers = settings.upstream.peers.iter().map(|peer| &peer.address);
+    let peers = peers.map(|peer| ("upstream.peers", peer.host.as_str(), peer.port));
     let redis = settings.quota_store.iter().filter_map(|store| store.redis.host());
     for (key, host, port) in peers.chain(redis.map(|(host, port)| ("quota.redis", host, port))) {
         if let Err(error) = (host, port).to_socket_addrs() {

@@ -1,6 +1,7 @@
 //! The settings, as meant, and how they are read from the configuration file.
 
 mod fault;
+mod peer;
 mod resolve;
 mod surroundings;
 mod table;
@@ -18,6 +19,7 @@ use std::{
 use http::{HeaderName, Method, StatusCode};
 
 pub use fault::Fault;
+pub use peer::PeerHost;
 pub use surroundings::Inspection;
 pub use units::HostPort;
 
@@ -124,7 +126,7 @@ impl Https {
 #[derive(Debug, Clone)]
 pub struct Upstream {
     /// The n4n hosts, at least one.
-    pub peers: Vec<HostPort>,
+    pub peers: Vec<PeerHost>,
     /// The Host sent to them.
     pub host: String,
     /// TLS to it; none: plain HTTP.

@@ -19,7 +19,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::write_budget::WriteBudget;
-use crate::tls::{HandshakeFailure, handshake::BEGINNING};
+use crate::tls::{self, HandshakeFailure, handshake::BEGINNING};
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -60,6 +60,14 @@ impl Transport {
         match self {
             Self::Plain(_) => "http",
             Self::Tls(_) => "https",
+        }
+    }
+
+    /// Whom the certificate is for that the client has shown; none: it has shown none.
+    pub fn client_certificate(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.get_ref().1.peer_certificates()?.first().and_then(tls::subject),
         }
     }
 

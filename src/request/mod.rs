@@ -29,6 +29,8 @@ use crate::{
 pub struct Arrival {
     /// The client's end of the connection.
     pub client: SocketAddr,
+    /// Whom the certificate is for that the client has shown.
+    pub certificate: Option<Arc<str>>,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// When the request's first byte was there.
@@ -52,6 +54,8 @@ pub struct Request {
     pub gateway: Arc<Gateway>,
     /// The connection's other end; once that is known, the client it speaks for.
     pub client: IpAddr,
+    /// Whom the certificate is for that was shown on the connection.
+    pub certificate: Option<Arc<str>>,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// The credentials, once they were read.
@@ -104,6 +108,7 @@ impl Request {
             live: gateway.live(),
             gateway,
             client: arrival.client.ip().to_canonical(),
+            certificate: arrival.certificate,
             scheme: arrival.scheme,
             credentials: None,
             user: None,
@@ -218,6 +223,7 @@ impl Request {
             time: SystemTime::now(),
             request_id: self.id,
             client: Some(self.client),
+            client_certificate: self.certificate.as_deref(),
             user: self.credentials.as_ref().map(|credentials| credentials.username.as_str()),
             lookup: lookup.map(|lookup| lookup.key),
             value: lookup.map(|lookup| lookup.value.as_str()),
@@ -266,6 +272,7 @@ impl Request {
                 lookup: self.lookup,
                 unlock: self.upstream.unlock,
                 observed: self.observed,
+                client_certificate: self.certificate.as_deref(),
             },
         );
     }

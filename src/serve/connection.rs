@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Instant};
 
 use tokio::{sync::watch, time::timeout};
 
-use super::{Defects, FAREWELL, Next, Service, record};
+use super::{Defects, FAREWELL, Next, Remote, Service, record};
 use crate::{
     downstream::{
         Client,
@@ -26,6 +26,7 @@ impl Service {
         let _defects = Defects { gateway: &self.gateway, client };
         let mut phase = self.gateway.phase();
         let budget = WriteBudget::new(self.gateway.live().settings.listen.idle_timeout);
+        let remote = Remote { address: client, certificate: transport.client_certificate() };
         let mut connection = Connection::new(transport, client, budget);
         loop {
             let (beginning, head) = match self.next_head(&mut connection, &mut phase).await {
@@ -33,15 +34,16 @@ impl Service {
                 Err((_, NoHead::Closed)) => return,
                 Err((beginning, NoHead::Gone)) => {
                     let (head, id) = (connection.refused_head(), RequestId::next());
-                    record(&self.gateway, head, client, beginning, id, Reason::ClientGone, false);
+                    record(&self.gateway, head, &remote, beginning, id, Reason::ClientGone, false);
                     return;
                 }
                 Err((beginning, NoHead::Refused(reason))) => {
-                    self.turn_away(connection, beginning, reason).await;
+                    self.turn_away(connection, &remote, beginning, reason).await;
                     return;
                 }
             };
-            let arrival = Arrival { client, scheme: connection.scheme(), beginning, head };
+            let (certificate, scheme) = (remote.certificate.clone(), connection.scheme());
+            let arrival = Arrival { client, certificate, scheme, beginning, head };
             let request = Request::new(self.gateway.clone(), arrival);
             connection = match self.serve_request(request, connection).await {
                 Next::Persists(mut connection) => {
@@ -86,8 +88,14 @@ impl Service {
     }
 
     /// Answers a request whose head cannot be let through, and closes.
-    async fn turn_away(&self, mut connection: Connection, beginning: Beginning, reason: Reason) {
-        let (id, client) = (RequestId::next(), connection.address());
+    async fn turn_away(
+        &self,
+        mut connection: Connection,
+        client: &Remote,
+        beginning: Beginning,
+        reason: Reason,
+    ) {
+        let id = RequestId::next();
         let answer = async {
             let document = problem::document(reason, id)?;
             let mut head = connection.begin();
@@ -97,7 +105,7 @@ impl Service {
         let is_sent = matches!(timeout(FAREWELL, answer).await, Ok(Some(())));
         let head = connection.refused_head();
         if head.first() == Some(&TLS_HANDSHAKE) {
-            self.gateway.connection_refused(ConnectionRefused::TlsOnPlainPort, client);
+            self.gateway.connection_refused(ConnectionRefused::TlsOnPlainPort, client.address);
         }
         record(&self.gateway, head, client, beginning, id, reason, is_sent);
         if is_sent {

@@ -50,6 +50,14 @@ pub struct Service {
     passage: Passage,
 }
 
+/// Who is at the other end of a connection.
+#[derive(Clone)]
+struct Remote {
+    address: SocketAddr,
+    /// Whom the certificate is for that it has shown.
+    certificate: Option<Arc<str>>,
+}
+
 /// What becomes of a connection after an answer.
 enum Next<C> {
     /// More requests may come by it.
@@ -194,7 +202,7 @@ impl Service {
 fn record(
     gateway: &Gateway,
     head: &[u8],
-    client: SocketAddr,
+    client: &Remote,
     beginning: Beginning,
     request_id: RequestId,
     reason: Reason,
@@ -204,7 +212,7 @@ fn record(
     let record = Record {
         time: beginning.time,
         request_id,
-        client: Some(client.ip().to_canonical()),
+        client: Some(client.address.ip().to_canonical()),
         user: None,
         listed: None,
         method: line.map(|(method, _)| method),
@@ -217,6 +225,7 @@ fn record(
         lookup: None,
         unlock: None,
         observed: None,
+        client_certificate: client.certificate.as_deref(),
     };
     gateway.record(&gateway.live(), &record);
 }
@@ -231,7 +240,8 @@ impl Drop for Defects<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             let (now, id) = (Beginning::now(), RequestId::next());
-            record(self.gateway, &[], self.client, now, id, Reason::Internal, false);
+            let client = Remote { address: self.client, certificate: None };
+            record(self.gateway, &[], &client, now, id, Reason::Internal, false);
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Defects, FAREWELL, Next, Service, frames::Watched, record};
+use super::{Defects, FAREWELL, Next, Remote, Service, frames::Watched, record};
 use crate::{
     downstream::{
         Client,
@@ -50,13 +50,14 @@ impl Service {
     pub(super) async fn serve_streams(self, transport: Transport, client: SocketAddr) {
         let live = self.gateway.live();
         let idle = live.settings.listen.idle_timeout;
+        let remote = Remote { address: client, certificate: transport.client_certificate() };
         let transport = Lingering::new(transport, WriteBudget::new(idle));
         let greeting = options().handshake::<_, Bytes>(Watched::new(transport, self.gateway.clone(), client));
         let greeted = timeout(live.settings.deadlines.header, greeting).await;
         drop(live);
         let mut connection = match greeted {
             Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return self.record_broken(client, &error),
+            Ok(Err(error)) => return self.record_broken(&remote, &error),
             Err(_) => return self.gateway.connection_refused(ConnectionRefused::Http2Preface, client),
         };
         let mut phase = self.gateway.phase();
@@ -67,11 +68,11 @@ impl Service {
                 // Also what drives everything that goes over the connection.
                 accepted = connection.accept() => match accepted {
                     Some(Ok((request, respond))) if calls.len() < MAX_UNDER_WAY => {
-                        calls.spawn(self.clone().serve_stream(client, request, respond, idle));
+                        calls.spawn(self.clone().serve_stream(remote.clone(), request, respond, idle));
                     }
                     Some(Ok(_)) => connection.abrupt_shutdown(ResetReason::ENHANCE_YOUR_CALM),
                     Some(Err(error)) => {
-                        self.record_broken(client, &error);
+                        self.record_broken(&remote, &error);
                         break;
                     }
                     None => break,
@@ -98,11 +99,12 @@ impl Service {
     /// Serves the one request of a stream.
     async fn serve_stream(
         self,
-        client: SocketAddr,
+        remote: Remote,
         request: http::Request<RecvStream>,
         respond: SendResponse<Bytes>,
         write_budget: Duration,
     ) {
+        let client = remote.address;
         let _defects = Defects { gateway: &self.gateway, client };
         let beginning = Beginning::now();
         let (parts, body) = request.into_parts();
@@ -112,11 +114,12 @@ impl Service {
         drop(parts);
         let next = match head {
             Ok(head) => {
-                let arrival = Arrival { client, scheme: stream.scheme(), beginning, head };
+                let (certificate, scheme) = (remote.certificate, stream.scheme());
+                let arrival = Arrival { client, certificate, scheme, beginning, head };
                 self.serve_request(Request::new(self.gateway.clone(), arrival), stream).await
             }
             Err(reason) => {
-                self.turn_stream_away(&mut stream, is_head, beginning, reason).await;
+                self.turn_stream_away(&mut stream, &remote, is_head, beginning, reason).await;
                 Next::Closes(stream)
             }
         };
@@ -132,6 +135,7 @@ impl Service {
     async fn turn_stream_away(
         &self,
         stream: &mut Stream,
+        client: &Remote,
         is_head: bool,
         beginning: Beginning,
         reason: Reason,
@@ -144,12 +148,12 @@ impl Service {
             stream.answer(head, (!is_head).then_some(&document[..]), true).await.ok()
         };
         let is_sent = answer.await.is_some();
-        record(&self.gateway, &[], stream.address(), beginning, id, reason, is_sent);
+        record(&self.gateway, &[], client, beginning, id, reason, is_sent);
     }
 
     /// Records what was no HTTP/2 and ended its connection. What ends a stream alone (a request that is malformed
     /// or whose header list is too long by far) is answered by the protocol's layer, which [`Watched`] tells of.
-    fn record_broken(&self, client: SocketAddr, error: &h2::Error) {
+    fn record_broken(&self, client: &Remote, error: &h2::Error) {
         if error.is_library() {
             let (now, id) = (Beginning::now(), RequestId::next());
             record(&self.gateway, &[], client, now, id, Reason::RequestMalformed, false);
@@ -177,8 +181,8 @@ mod tests {
     #[test]
     fn what_waits_for_a_client_takes_little_room() {
         type Parts = (http::Request<RecvStream>, SendResponse<Bytes>);
-        let stream = size(|(service, address, (request, respond)): (Service, SocketAddr, Parts)| {
-            service.serve_stream(address, request, respond, FAREWELL)
+        let stream = size(|(service, remote, (request, respond)): (Service, Remote, Parts)| {
+            service.serve_stream(remote, request, respond, FAREWELL)
         });
         let connection =
             size(|(service, transport): (Service, Transport)| service.serve(transport, ([0; 4], 0).into()));

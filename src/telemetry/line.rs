@@ -68,6 +68,10 @@ pub(super) fn write(lines: &mut Vec<u8>, second: &mut Second, record: &Record<'_
         lines.extend_from_slice(b",\"observed\":");
         quoted(lines, |lines| lines.extend_from_slice(observed.as_bytes()));
     }
+    if let Some(certificate) = record.client_certificate {
+        lines.extend_from_slice(b",\"client_certificate\":");
+        escaped(lines, certificate);
+    }
     lines.extend_from_slice(b"}\n");
 }
 
@@ -171,6 +175,7 @@ mod tests {
             lookup: Some(LookupKey::OrderId),
             unlock: None,
             observed: Some(Reason::QuotaExceeded),
+            client_certificate: Some("CN=\"a\""),
         };
         assert_eq!(
             line(&record),
@@ -179,6 +184,7 @@ mod tests {
                 "user": "a\"b\\c\n\u{1}é", "method": "PATCH", "path": "/\u{7f}\"", "status": 200,
                 "outcome": "forwarded", "code": "ok", "duration_ms": 61000.020, "upstream_ms": 1.5,
                 "peer": "192.0.2.1:80", "lookup": "orderid", "observed": "quota_exceeded",
+                "client_certificate": "CN=\"a\"",
             })
         );
     }
@@ -201,6 +207,7 @@ mod tests {
             lookup: None,
             unlock: None,
             observed: None,
+            client_certificate: None,
         };
         let line = line(&record);
         assert_eq!(line["time"], "1970-01-01T00:00:00.000000Z");
@@ -209,6 +216,6 @@ mod tests {
         for name in ["user", "method", "path", "status", "upstream_ms", "lookup"] {
             assert!(line[name].is_null() && line.get(name).is_some(), "{name}");
         }
-        assert!(line.get("observed").is_none());
+        assert!(line.get("observed").is_none() && line.get("client_certificate").is_none());
     }
 }

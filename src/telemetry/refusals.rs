@@ -102,6 +102,7 @@ mod tests {
             lookup: None,
             unlock: None,
             observed: None,
+            client_certificate: None,
         }
     }
 

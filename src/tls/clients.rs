@@ -15,6 +15,24 @@ use rustls::{
 
 use super::validity::{ByDate, Seconds};
 
+/// Whether clients must have a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// Without one there is no connection.
+    Required,
+    /// They may call without one; one that is shown must be good.
+    Optional,
+}
+
+/// Whose certificates clients show.
+#[derive(Debug, Clone, Copy)]
+pub struct Callers<'a> {
+    /// Those who issue them.
+    pub authorities: &'a [CertificateDer<'static>],
+    /// Whether a client must have one.
+    pub auth: ClientAuth,
+}
+
 type Verifier = Arc<dyn ClientCertVerifier>;
 
 /// Accepts client certificates from these authorities while those are valid.
@@ -24,15 +42,16 @@ pub(super) struct ClientVerifier {
     dateless: Verifier,
     /// Believes those that are valid; none: there are none.
     valid: ByDate<Option<Verifier>>,
+    auth: ClientAuth,
 }
 
 impl ClientVerifier {
     /// # Errors
     /// When a certificate is none of an authority.
-    pub(super) fn of(authorities: &[CertificateDer<'static>]) -> Result<Self, Error> {
+    pub(super) fn of(Callers { authorities, auth }: Callers<'_>) -> Result<Self, Error> {
         let dateless =
             verifier(authorities).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
-        Ok(Self { dateless, valid: ByDate::of(authorities, verifier) })
+        Ok(Self { dateless, valid: ByDate::of(authorities, verifier), auth })
     }
 }
 
@@ -46,6 +65,10 @@ fn verifier(authorities: &[CertificateDer<'static>]) -> Option<Verifier> {
 }
 
 impl ClientCertVerifier for ClientVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.auth == ClientAuth::Required
+    }
+
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         self.dateless.root_hint_subjects()
     }

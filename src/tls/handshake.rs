@@ -7,7 +7,7 @@ use rustls::{CertificateError, Error, PeerIncompatible};
 /// Why a handshake failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandshakeFailure {
-    /// A client certificate is asked for, and none was shown.
+    /// A client certificate is required, and none was shown.
     CertificateMissing,
     /// The client's certificate is not from `client_ca`.
     CertificateUnknownCa,
@@ -87,7 +87,7 @@ impl HandshakeFailure {
     /// What that means, and who can mend it how.
     pub const fn detail(self) -> &'static str {
         match self {
-            Self::CertificateMissing => "the client shows no certificate, and client_ca asks for one",
+            Self::CertificateMissing => "the client shows no certificate, and client_ca requires one",
             Self::CertificateUnknownCa => {
                 "the client's certificate is not from client_ca, or the chain to it is not sent"
             }
@@ -163,6 +163,12 @@ impl HandshakeFailure {
             _ => Self::CertificateInvalid,
         }
     }
+}
+
+/// What an error of a handshake says, without what is only written out for programmers.
+pub fn words(error: &io::Error) -> String {
+    let text = error.to_string().replace("Other(OtherError(", "").replace("))", "");
+    text.split(" {").next().unwrap_or_default().to_owned()
 }
 
 /// How many bytes of a handshake tell what it is.

@@ -6,38 +6,40 @@ use rustls::{
     ServerConfig,
     client::verify_server_name,
     crypto::ring,
-    pki_types::{CertificateDer, ServerName},
+    pki_types::ServerName,
     server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert},
     sign::CertifiedKey,
 };
 
-use super::{Unusable, clients::ClientVerifier};
+use super::{
+    Unusable,
+    clients::{Callers, ClientVerifier},
+};
 
 /// The protocols offered, the preferred one first. Some clients that are told to speak HTTP/1.0 offer that alone.
 const PROTOCOLS: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 
-/// The configuration of one listener: these certificates, the first by default, and, where there is a client
-/// CA, no client without a certificate from it.
+/// The configuration of one listener: these certificates, the first by default, and what clients must show.
 ///
 /// # Errors
 /// When the client CA cannot be trusted for want of a certificate that can be read.
 pub fn server_config(
     certificates: Vec<Arc<CertifiedKey>>,
-    client_ca: Option<&[CertificateDer<'static>]>,
+    callers: Option<Callers<'_>>,
 ) -> Result<Arc<ServerConfig>, Unusable> {
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .expect("ring's suites serve TLS 1.2 and 1.3");
     let resolver = Arc::new(ByName(certificates));
-    let mut config = match client_ca {
+    let mut config = match callers {
         None => builder.with_no_client_auth().with_cert_resolver(resolver),
-        Some(ca) => {
-            let verifier = ClientVerifier::of(ca).map_err(|_| Unusable::BrokenCertificate(1))?;
+        Some(callers) => {
+            let verifier = ClientVerifier::of(callers).map_err(|_| Unusable::BrokenCertificate(1))?;
             builder.with_client_cert_verifier(Arc::new(verifier)).with_cert_resolver(resolver)
         }
     };
-    if client_ca.is_some() {
+    if callers.is_some() {
         // A resumed session would not show its certificate again, however old that is by then.
         config.session_storage = Arc::new(NoServerSessionStorage {});
     }
