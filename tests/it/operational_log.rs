@@ -138,7 +138,7 @@ fn no_line_is_written_for_programmers() {
     let _ = TlsClient::trusting(&strangers, None).connect(gateway.https(), NAME).try_call(&Call::unlock());
     gateway.wait_for_line("plain_http");
     gateway.wait_for_line("refused_by_client");
-    gateway.wait_for_line("certificate_unknown_ca");
+    gateway.wait_for_line("certificate_expired");
     gateway.wait_for_line("the peer is unhealthy");
     gateway.reload(|text| text.replace("[listen]", "[listen]\nmax_in_flight = \"many\""));
     gateway.wait_for_line("max_in_flight");
