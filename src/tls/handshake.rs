@@ -191,6 +191,26 @@ mod tests {
     }
 
     #[test]
+    fn an_error_is_told_in_words() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("not shown")]
+        struct UnsupportedCertVersion;
+        let other = rustls::OtherError(std::sync::Arc::new(UnsupportedCertVersion));
+        let context = CertificateError::UnsupportedSignatureAlgorithmContext {
+            signature_algorithm_id: vec![1],
+            supported_algorithms: Vec::new(),
+        };
+        for (error, told) in [
+            (CertificateError::Other(other), "UnsupportedCertVersion"),
+            (context, "UnsupportedSignatureAlgorithmContext"),
+            (CertificateError::BadSignature, "BadSignature"),
+        ] {
+            let error = io::Error::new(io::ErrorKind::InvalidData, Error::InvalidCertificate(error));
+            assert_eq!(words(&error), format!("invalid peer certificate: {told}"));
+        }
+    }
+
+    #[test]
     fn what_is_no_error_of_tls_is_the_client_s_leaving() {
         let error = io::Error::from(io::ErrorKind::UnexpectedEof);
         assert_eq!(HandshakeFailure::of(&error, &[HANDSHAKE]), HandshakeFailure::ClientGone);
