@@ -3,7 +3,7 @@
 use std::{io, net::IpAddr};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::{Conclusion, Digest, Intent, Seen};
 use crate::outcome::UnlockResult;
@@ -16,7 +16,6 @@ pub(super) const OUTCOME: &str = "outcome";
 /// A record, as it is written.
 #[derive(Serialize)]
 pub(super) struct RecordLine<'a> {
-    #[serde(serialize_with = "in_microseconds")]
     time: Timestamp,
     event: &'static str,
     request_id: &'a str,
@@ -92,11 +91,6 @@ impl<'a> RecordLine<'a> {
         text.extend_from_slice(PREV);
         Ok(text)
     }
-}
-
-/// In RFC 3339 with six digits always, as in the access log, so that lines sort and fixed formats hold.
-fn in_microseconds<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{time:.6}"))
 }
 
 /// Of a record, what matters to the chain; the rest is covered by its hash.

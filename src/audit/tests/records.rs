@@ -29,8 +29,7 @@ fn records_say_what_is_known_and_nothing_else() {
     let trail = scratch.open();
     let request_id = RequestId::next();
     let full = Intent { time: some_time(), request_id, ..an_intent() };
-    let bare =
-        Intent { client: None, client_certificate: None, user: None, lookup: None, value: None, ..full };
+    let bare = Intent { client: None, client_certificate: None, user: None, lookup: None, value: None, ..full };
     let unlocked = Conclusion { time: some_time(), ..its_outcome(&full) };
     let refused = Seen::Answer { status: 404, result: UnlockResult::Refused };
     let refused = Conclusion { seen: refused, ..unlocked };
@@ -53,7 +52,7 @@ fn records_say_what_is_known_and_nothing_else() {
     assert_eq!(lines.len(), wants.len());
     for (line, want) in lines.iter().zip(wants) {
         let want = want.replace("ID", &request_id.to_string());
-        assert_eq!(*line, format!(r#"{{"time":"2026-11-24T10:00:01.125000Z",{want},"prev":"{prev}"}}"#));
+        assert_eq!(*line, format!(r#"{{"time":"2026-11-24T10:00:01.125Z",{want},"prev":"{prev}"}}"#));
         prev = Digest::of(line.as_bytes());
     }
 }
