@@ -13,7 +13,6 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
-use tracing::Level;
 
 use crate::{
     audit,
@@ -163,7 +162,7 @@ impl Cli {
                     let shares = Shares::of(&settings, descriptors::hard_limit());
                     let shortage = shares.warning().map(|warning| warning.to_string());
                     for warning in shortage.into_iter().chain(settings.warnings()) {
-                        log::say(Level::WARN, format_args!("{}: warning: {warning}", config.display()));
+                        log::say_warning(format_args!("{}: warning: {warning}", config.display()));
                     }
                     finish(tell(format_args!("{}: sound\n", config.display())))
                 },
@@ -172,10 +171,7 @@ impl Cli {
                 let (http, admin) =
                     (SocketAddr::new(listen, port), SocketAddr::new(admin_listen, admin_port));
                 if port != 0 && http == admin {
-                    log::say(
-                        Level::ERROR,
-                        format_args!("--port and --admin-port are both {port}; name two ports"),
-                    );
+                    log::say(format_args!("--port and --admin-port are both {port}; name two ports"));
                     return ExitCode::from(UNSOUND);
                 }
                 let control = control().map_err(server::Error::from);
@@ -216,7 +212,7 @@ fn tell_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
 fn load(config: &Path, inspection: Inspection) -> Result<Settings, ExitCode> {
     Settings::load(config, inspection).map_err(|faults| {
         for fault in &faults {
-            log::say(Level::ERROR, format_args!("{}: {fault}", config.display()));
+            log::say(format_args!("{}: {fault}", config.display()));
         }
         ExitCode::from(UNSOUND)
     })
@@ -229,13 +225,10 @@ fn warn_of_unknown_names(settings: &Settings, config: &Path) {
     let redis = settings.quota_store.iter().filter_map(|store| store.redis.host());
     for (key, host, port) in peers.chain(redis.map(|(host, port)| ("quota.redis", host, port))) {
         if let Err(error) = (host, port).to_socket_addrs() {
-            log::say(
-                Level::WARN,
-                format_args!(
-                    "{}: warning: {key}: `{host}:{port}` does not resolve: {error}",
-                    config.display()
-                ),
-            );
+            log::say_warning(format_args!(
+                "{}: warning: {key}: `{host}:{port}` does not resolve: {error}",
+                config.display()
+            ));
         }
     }
 }

@@ -95,12 +95,21 @@ pub fn follow(level: Level, format: LogFormat) {
     }
 }
 
-/// Says a line on standard error that is no event: what a command tells about its input.
-pub fn say(level: Level, line: fmt::Arguments<'_>) {
+/// Says a line on standard error that is no event: what is wrong with what a command was given.
+pub fn say(line: fmt::Arguments<'_>) {
+    say_at(Level::ERROR, line);
+}
+
+/// Says such a line that warns of what is not wrong.
+pub fn say_warning(line: fmt::Arguments<'_>) {
+    say_at(Level::WARN, line);
+}
+
+fn say_at(level: Level, line: fmt::Arguments<'_>) {
     if let Some(log) = LOG.get() {
-        let text = line.to_string();
         let priority = if log.is_journal { priority(level) } else { "" };
-        add(log, &text.lines().map(|line| format!("{priority}{line}\n")).collect::<String>().into_bytes());
+        let lines = line.to_string();
+        add(log, lines.lines().map(|line| format!("{priority}{line}\n")).collect::<String>().as_bytes());
     }
 }
 

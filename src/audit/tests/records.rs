@@ -29,7 +29,8 @@ fn records_say_what_is_known_and_nothing_else() {
     let trail = scratch.open();
     let request_id = RequestId::next();
     let full = Intent { time: some_time(), request_id, ..an_intent() };
-    let bare = Intent { client: None, client_certificate: None, user: None, lookup: None, value: None, ..full };
+    let bare =
+        Intent { client: None, client_certificate: None, user: None, lookup: None, value: None, ..full };
     let unlocked = Conclusion { time: some_time(), ..its_outcome(&full) };
     let refused = Seen::Answer { status: 404, result: UnlockResult::Refused };
     let refused = Conclusion { seen: refused, ..unlocked };
