@@ -151,7 +151,7 @@ impl Cli {
             Command::Run { config, upgrade } => load(&config, Inspection::ToStart).map_or_else(
                 |code| code,
                 |settings| {
-                    log::set_level(settings.log.level);
+                    log::follow(settings.log.level, settings.log.format);
                     finish(run(settings, &config, upgrade, control))
                 },
             ),
@@ -166,7 +166,7 @@ impl Cli {
                     let shares = Shares::of(&settings, descriptors::hard_limit());
                     let shortage = shares.warning().map(|warning| warning.to_string());
                     for warning in shortage.into_iter().chain(settings.warnings()) {
-                        log::say(format_args!("{}: warning: {warning}", config.display()));
+                        log::say_warning(format_args!("{}: warning: {warning}", config.display()));
                     }
                     finish(tell(format_args!("{}: sound\n", config.display())))
                 },
@@ -224,11 +224,12 @@ fn load(config: &Path, inspection: Inspection) -> Result<Settings, ExitCode> {
 
 /// A name that does not resolve here and now may do so where and when the gateway runs.
 fn warn_of_unknown_names(settings: &Settings, config: &Path) {
-    let peers = settings.upstream.peers.iter().map(|peer| ("upstream.peers", peer.host.as_str(), peer.port));
+    let peers = settings.upstream.peers.iter().map(|peer| &peer.address);
+    let peers = peers.map(|peer| ("upstream.peers", peer.host.as_str(), peer.port));
     let redis = settings.quota_store.iter().filter_map(|store| store.redis.host());
     for (key, host, port) in peers.chain(redis.map(|(host, port)| ("quota.redis", host, port))) {
         if let Err(error) = (host, port).to_socket_addrs() {
-            log::say(format_args!(
+            log::say_warning(format_args!(
                 "{}: warning: {key}: `{host}:{port}` does not resolve: {error}",
                 config.display()
             ));

@@ -4,11 +4,11 @@
 //! by itself, and with it the start of the process or a reload.
 
 use std::{
-    fs::{File, FileType, OpenOptions},
+    fs::{File, FileType, OpenOptions, Permissions},
     io::{self, Read},
     os::{
         fd::AsFd,
-        unix::fs::{FileTypeExt, OpenOptionsExt},
+        unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt},
     },
     path::Path,
     time::{Duration, Instant},
@@ -48,14 +48,38 @@ fn with_flags(flags: OFlags) -> OpenOptions {
     options
 }
 
-/// Opens a file to append to, creating it where there is none; `None`: it is a named pipe that nobody reads yet.
+/// The mode of a log file: its group may read it, whatever the umask, as after a rotation that creates it so.
+const LOG_MODE: u32 = 0o640;
+
+/// Opens a log file to append to, creating it where there is none, with a mode that its group may read; `None`: it is
+/// a named pipe that nobody reads yet.
 ///
 /// # Errors
 /// Those of the system.
 pub fn append(path: &Path) -> io::Result<Option<File>> {
-    match options().create(true).append(true).open(path) {
+    let mut options = options();
+    options.append(true);
+    let opened = options.open(path).or_else(|error| {
+        if error.kind() == io::ErrorKind::NotFound { create(path, &mut options) } else { Err(error) }
+    });
+    match opened {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) && is_pipe(path) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Creates a log file, unless another process is first, or a link leads to where there is none.
+fn create(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    match options.mode(LOG_MODE).create_new(true).open(path) {
+        Ok(file) => {
+            // What the umask took off, where the file system has modes at all.
+            let _ = file.set_permissions(Permissions::from_mode(LOG_MODE));
+            Ok(file)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            options.create_new(false).create(true).open(path)
+        }
         Err(error) => Err(error),
     }
 }

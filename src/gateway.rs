@@ -1,7 +1,7 @@
 //! What all requests share: the settings in force, what is derived from them, and the counters.
 
 use std::{
-    fmt, io,
+    io,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
@@ -35,7 +35,7 @@ use crate::{
         refusals::Refusals,
     },
     threads,
-    tls::HandshakeFailure,
+    tls::{HandshakeFailure, handshake},
     unserved::{ConnectionRefused, StreamRefused},
     upstream::Peers,
     users::Users,
@@ -242,10 +242,10 @@ impl Gateway {
     }
 
     /// Counts and tells of a TLS handshake that failed.
-    pub fn handshake_failed(&self, failure: HandshakeFailure, client: SocketAddr, cause: &dyn fmt::Display) {
+    pub fn handshake_failed(&self, failure: HandshakeFailure, client: SocketAddr, error: &io::Error) {
         self.metrics.handshake_failed(failure);
         if let Some(left_out) = self.lines.handshakes[failure as usize].admit(Instant::now()) {
-            let (reason, detail) = (failure.label(), failure.detail());
+            let (reason, detail, cause) = (failure.label(), failure.detail(), handshake::words(error));
             tracing::warn!(%client, reason, detail, %cause, left_out, "a TLS handshake failed");
         }
     }

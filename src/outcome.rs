@@ -175,6 +175,8 @@ pub struct Record<'a> {
     pub unlock: Option<UnlockResult>,
     /// The rule that would have refused it, had observe mode not let it pass.
     pub observed: Option<Reason>,
+    /// Whom the certificate is for that the client has shown.
+    pub client_certificate: Option<&'a str>,
 }
 
 /// When something began, on both clocks.

@@ -46,6 +46,8 @@ pub struct Intent<'a> {
     pub request_id: RequestId,
     /// The client's address; none where it is not known.
     pub client: Option<IpAddr>,
+    /// Whom the certificate is for that the client has shown; none: it has shown none.
+    pub client_certificate: Option<&'a str>,
     /// The api-username; none where it was not readable.
     pub user: Option<&'a str>,
     /// By what the customer is looked up; none where it was not readable.

@@ -36,6 +36,8 @@ pub(super) struct RecordLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    client_certificate: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lookup: Option<&'static str>,
@@ -63,6 +65,7 @@ impl<'a> RecordLine<'a> {
             event: INTENT,
             request_id: intent.request_id.encode(id),
             client: intent.client,
+            client_certificate: intent.client_certificate,
             user: intent.user,
             lookup: intent.lookup.map(|key| key.name()),
             value: intent.value,
@@ -85,6 +88,7 @@ impl<'a> RecordLine<'a> {
             event: OUTCOME,
             request_id: outcome.request_id.encode(id),
             client: None,
+            client_certificate: None,
             user: None,
             lookup: None,
             value: None,

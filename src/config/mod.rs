@@ -1,6 +1,7 @@
 //! The settings, as meant, and how they are read from the configuration file.
 
 mod fault;
+mod peer;
 mod resolve;
 mod surroundings;
 mod table;
@@ -19,6 +20,7 @@ use http::{HeaderName, Method, StatusCode};
 use ipnet::IpNet;
 
 pub use fault::Fault;
+pub use peer::PeerHost;
 pub use surroundings::Inspection;
 pub use units::HostPort;
 
@@ -130,7 +132,7 @@ impl Https {
 #[derive(Debug, Clone)]
 pub struct Upstream {
     /// The n4n hosts, at least one.
-    pub peers: Vec<HostPort>,
+    pub peers: Vec<PeerHost>,
     /// The Host sent to them.
     pub host: String,
     /// TLS to it; none: plain HTTP.
@@ -216,10 +218,21 @@ pub struct User {
 pub struct Log {
     /// How much the operational log tells.
     pub level: tracing::Level,
+    /// How its lines are written.
+    pub format: LogFormat,
     /// Where access log lines go.
     pub access: AccessSink,
     /// The audit trail's file; none: no trail.
     pub audit: Option<PathBuf>,
+}
+
+/// How lines of the operational log are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object each.
+    Json,
 }
 
 /// Where access log lines go.

@@ -10,16 +10,33 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer},
     sign::CertifiedKey,
 };
+use toml::de::DeValue;
 
-use super::{Https, UpstreamTls, fault::Faults, table::Table};
-use crate::tls::{self, Beside, ClientCa, Expiring, Name, Trust, Unusable, Use};
+use super::{
+    Https, UpstreamTls,
+    fault::Faults,
+    table::{Table, Value},
+};
+use crate::tls::{self, Beside, ClientAuth, ClientCa, Expiring, Name, Trust, Unusable, Use};
 
 /// A listener whose entries are still being read; each entry with its address adds a certificate.
 struct Draft {
     address: SocketAddr,
     certified: Vec<Arc<CertifiedKey>>,
     certificates: Vec<Expiring>,
-    client_ca: Option<Authorities>,
+    client_ca: Option<(Authorities, ClientAuth)>,
+}
+
+impl Value for ClientAuth {
+    const EXPECTED: &'static str = "\"required\" or \"optional\"";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        match value.as_str().ok_or(None)? {
+            "required" => Ok(Self::Required),
+            "optional" => Ok(Self::Optional),
+            _ => Err(Some("is neither".into())),
+        }
+    }
 }
 
 /// CA certificates and the file they come from.
@@ -35,7 +52,17 @@ pub(super) fn https(tables: Vec<Table<'_>>, folder: &Path, faults: &mut Faults<'
     for mut table in tables {
         let address: Option<SocketAddr> = table.required("address", faults);
         let identity = identity(&mut table, "certificate", "key", folder, faults);
-        let client_ca = ca(&mut table, "client_ca", Use::ClientCa, folder, faults);
+        let auth = table.or("client_auth", ClientAuth::Required, faults);
+        if table.has("client_auth") && !table.has("client_ca") {
+            let mend = "name the client_ca that certificates must be from, or leave it out";
+            faults.add(
+                table.span("client_auth"),
+                table.place("client_auth"),
+                "has no client_ca beside it",
+                mend,
+            );
+        }
+        let client_ca = ca(&mut table, "client_ca", Use::ClientCa, folder, faults).map(|ca| (ca, auth));
         if let (Some(address), Some(identity)) = (address, identity) {
             let known = drafts.iter().position(|draft| draft.address == address);
             let index = known.unwrap_or_else(|| {
@@ -52,12 +79,14 @@ pub(super) fn https(tables: Vec<Table<'_>>, folder: &Path, faults: &mut Faults<'
             draft.certificates.push(identity.expiring);
             // Named by one entry, it holds for all of the address: the name a client asks for opens nothing.
             match (&draft.client_ca, client_ca) {
-                (Some(one), Some(other)) if one.file != other.file => faults.add(
-                    table.span("client_ca"),
-                    table.place("client_ca"),
-                    "differs from that of another entry with this address",
-                    "name one client_ca for an address",
-                ),
+                (Some((one, auth)), Some((other, other_auth)))
+                    if one.file != other.file || *auth != other_auth =>
+                {
+                    let key = if one.file == other.file { "client_auth" } else { "client_ca" };
+                    let reason = "differs from that of another entry with this address";
+                    let mend = format!("name one {key} for an address");
+                    faults.add(table.span(key), table.place(key), reason, mend);
+                }
                 (None, Some(ca)) => draft.client_ca = Some(ca),
                 (_, _) => {}
             }
@@ -66,9 +95,10 @@ pub(super) fn https(tables: Vec<Table<'_>>, folder: &Path, faults: &mut Faults<'
     }
     let mut listeners = Vec::new();
     for Draft { address, certified, certificates, client_ca } in drafts {
-        let (authorities, expiring) = client_ca.map(|ca| (ca.certificates, ca.expiring)).unzip();
+        let (authorities, expiring) =
+            client_ca.map(|(ca, auth)| ((ca.certificates, auth), ca.expiring)).unzip();
         let certificates = certificates.into_iter().chain(expiring).collect();
-        match authorities.map(ClientCa::of).transpose() {
+        match authorities.map(|(authorities, auth)| ClientCa::of(authorities, auth)).transpose() {
             Ok(client_ca) => {
                 let server = tls::server_config(certified, client_ca.as_ref());
                 listeners.push(Https { address, server, client_ca: client_ca.map(Arc::new), certificates });

@@ -19,7 +19,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::write_budget::WriteBudget;
-use crate::tls::{HandshakeFailure, handshake::BEGINNING};
+use crate::tls::{self, HandshakeFailure, handshake::BEGINNING};
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -63,12 +63,17 @@ impl Transport {
         }
     }
 
-    /// The certificate that the client has shown, and what it rests on; none where it was asked for none.
+    /// The certificate that the client has shown, and what it rests on; none where it has shown none.
     pub fn certificates(&self) -> Option<&[CertificateDer<'static>]> {
         match self {
             Self::Plain(_) => None,
             Self::Tls(stream) => stream.get_ref().1.peer_certificates(),
         }
+    }
+
+    /// Whom the certificate is for that the client has shown; none: it has shown none.
+    pub fn client_certificate(&self) -> Option<Arc<str>> {
+        self.certificates()?.first().and_then(tls::subject)
     }
 
     /// Whether HTTP/2 was agreed upon.

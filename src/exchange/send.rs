@@ -94,13 +94,14 @@ async fn connect(
     while let Some(chosen) = peers.next(now) {
         let address = chosen.peer().address();
         request.upstream.peer = Some(address);
-        let key = Key { address, tls_generation: settings.tls.as_ref().map(|_| live.generation) };
-        if let Some(connection) = upstream.pool.take(key, now) {
+        let tls_generation = settings.tls.as_ref().map(|_| live.generation);
+        let key = Key { address, name: chosen.peer().name().cloned(), tls_generation };
+        if let Some(connection) = upstream.pool.take(&key, now) {
             chosen.peer().connected();
             return Ok((chosen, key, connection));
         }
         let within = settings.connect_timeout.min(due.saturating_duration_since(now));
-        let peer = connector::peer(address, settings, live.generation, within);
+        let peer = connector::peer(chosen.peer(), settings, live.generation, within);
         // In a box, so that every client's connection does not carry the room for it.
         match Box::pin(upstream.connector.new_stream(&peer)).await {
             Ok(stream) => {

@@ -38,7 +38,7 @@ impl ProxyHttp for Callbacks {
         let upstream = &live.settings.upstream;
         let (chosen, within) =
             attempt.next_peer(upstream).ok_or_else(|| Error::new_up(ErrorType::ConnectNoRoute))?;
-        Ok(Box::new(connector::peer(chosen.peer().address(), upstream, live.generation, within)))
+        Ok(Box::new(connector::peer(chosen.peer(), upstream, live.generation, within)))
     }
 
     fn fail_to_connect(

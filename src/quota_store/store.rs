@@ -96,8 +96,7 @@ impl Store {
         if self.connections_down.fetch_add(1, Ordering::AcqRel) == 0 {
             tracing::warn!(
                 redis = %self.address,
-                // Escaped: some of what is told has several lines.
-                cause = ?cause.to_string(),
+                %cause,
                 "Redis fails; until it is back, quotas are judged as when_redis_fails says"
             );
         }

@@ -32,6 +32,8 @@ use crate::{
 pub struct Arrival {
     /// The client's end of the connection.
     pub client: SocketAddr,
+    /// Whom the certificate is for that the client has shown.
+    pub certificate: Option<Arc<str>>,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// When the request's first byte was there.
@@ -55,6 +57,8 @@ pub struct Request {
     pub gateway: Arc<Gateway>,
     /// The connection's other end; once that is known, the client it speaks for.
     pub client: IpAddr,
+    /// Whom the certificate is for that was shown on the connection.
+    pub certificate: Option<Arc<str>>,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// The api-username, once it was read; who calls need not be that user.
@@ -112,6 +116,7 @@ impl Request {
             live: gateway.live(),
             gateway,
             client: arrival.client.ip().to_canonical(),
+            certificate: arrival.certificate,
             scheme: arrival.scheme,
             username: None,
             user: None,
@@ -273,6 +278,7 @@ impl Request {
             time: SystemTime::now(),
             request_id: self.id,
             client: Some(self.client),
+            client_certificate: self.certificate.as_deref(),
             user: self.told_user(),
             lookup: lookup.map(|lookup| lookup.key),
             value: lookup.map(Lookup::shown),
@@ -340,6 +346,7 @@ impl Request {
                 lookup: self.lookup,
                 unlock: self.upstream.unlock,
                 observed: self.observed,
+                client_certificate: self.certificate.as_deref(),
             },
         );
     }

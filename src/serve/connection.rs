@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Instant};
 
 use tokio::{sync::watch, time::timeout};
 
-use super::{Defects, FAREWELL, Next, Service, idle::Membership, record, terms::Terms};
+use super::{Defects, FAREWELL, Next, Remote, Service, idle::Membership, record, terms::Terms};
 use crate::{
     downstream::{
         Client,
@@ -34,6 +34,7 @@ impl Service {
         let _defects = Defects { gateway: &self.gateway, client };
         let mut phase = self.gateway.phase();
         let budget = WriteBudget::new(self.gateway.live().settings.listen.idle_timeout);
+        let remote = Remote { address: client, certificate: transport.client_certificate() };
         let mut connection = Connection::new(transport, client, budget);
         let mut membership = self.idle.enlist();
         loop {
@@ -47,15 +48,16 @@ impl Service {
                 }
                 Err((beginning, NoHead::Gone)) => {
                     let (head, id) = (connection.refused_head(), RequestId::next());
-                    record(&self.gateway, head, client, beginning, id, Reason::ClientGone, false);
+                    record(&self.gateway, head, &remote, beginning, id, Reason::ClientGone, false);
                     return;
                 }
                 Err((beginning, NoHead::Refused(reason))) => {
-                    self.turn_away(connection, beginning, reason).await;
+                    self.turn_away(connection, &remote, beginning, reason).await;
                     return;
                 }
             };
-            let arrival = Arrival { client, scheme: connection.scheme(), beginning, head };
+            let (certificate, scheme) = (remote.certificate.clone(), connection.scheme());
+            let arrival = Arrival { client, certificate, scheme, beginning, head };
             let mut request = Request::new(self.gateway.clone(), arrival);
             if membership.is_asked() || terms.as_mut().is_some_and(|terms| !terms.hold(&request.live)) {
                 request.head.persists = false;
@@ -105,8 +107,14 @@ impl Service {
     }
 
     /// Answers a request whose head cannot be let through, and closes.
-    async fn turn_away(&self, mut connection: Connection, beginning: Beginning, reason: Reason) {
-        let (id, client) = (RequestId::next(), connection.address());
+    async fn turn_away(
+        &self,
+        mut connection: Connection,
+        client: &Remote,
+        beginning: Beginning,
+        reason: Reason,
+    ) {
+        let id = RequestId::next();
         let answer = async {
             let document = problem::document(reason, id)?;
             let mut head = connection.begin();
@@ -116,9 +124,9 @@ impl Service {
         let is_sent = matches!(timeout(FAREWELL, answer).await, Ok(Some(())));
         let head = connection.refused_head();
         if head.first() == Some(&TLS_HANDSHAKE) {
-            self.gateway.connection_refused(ConnectionRefused::TlsOnPlainPort, client);
+            self.gateway.connection_refused(ConnectionRefused::TlsOnPlainPort, client.address);
         } else if head.starts_with(HTTP2_PREFACE) {
-            self.gateway.connection_refused(ConnectionRefused::Http2PriorKnowledge, client);
+            self.gateway.connection_refused(ConnectionRefused::Http2PriorKnowledge, client.address);
         }
         record(&self.gateway, head, client, beginning, id, reason, is_sent);
         if is_sent {

@@ -3,7 +3,6 @@
 use std::{
     collections::VecDeque,
     io,
-    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -12,7 +11,7 @@ use std::{
 use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::record;
+use super::{Remote, record};
 use crate::{
     gateway::Gateway,
     outcome::{Beginning, RequestId},
@@ -104,17 +103,12 @@ pub(super) struct Watched<T> {
 struct Watch {
     gateway: Arc<Gateway>,
     streams: Arc<Streams>,
-    client: SocketAddr,
+    client: Remote,
 }
 
 impl<T> Watched<T> {
     /// A transport on which nothing has been sent.
-    pub(super) fn new(
-        transport: T,
-        gateway: Arc<Gateway>,
-        streams: Arc<Streams>,
-        client: SocketAddr,
-    ) -> Self {
+    pub(super) fn new(transport: T, gateway: Arc<Gateway>, streams: Arc<Streams>, client: Remote) -> Self {
         Self { transport, frames: Frames::default(), watch: Watch { gateway, streams, client } }
     }
 }
@@ -122,7 +116,7 @@ impl<T> Watched<T> {
 impl Watch {
     fn tell(&self, seen: Seen) {
         match seen {
-            Seen::Close(why) => self.gateway.connection_refused(why, self.client),
+            Seen::Close(why) => self.gateway.connection_refused(why, self.client.address),
             // Of a stream that was never accepted: its header list is too long by far.
             Seen::Head(stream) => {
                 if self.streams.ends_unknown(stream) {
@@ -131,7 +125,7 @@ impl Watch {
             }
             Seen::Reset(why, stream) => {
                 let why = self.streams.why(why);
-                self.gateway.stream_refused(why, self.client);
+                self.gateway.stream_refused(why, self.client.address);
                 let is_unknown = self.streams.ends_unknown(stream);
                 // What is refused for want of room was not looked at, and may come again.
                 if is_unknown && matches!(why, StreamRefused::Protocol | StreamRefused::Flood) {
@@ -144,7 +138,7 @@ impl Watch {
     /// Records a request that nobody but the protocol's layer saw.
     fn record(&self, reason: Refusal, is_sent: bool) {
         let (now, id) = (Beginning::now(), RequestId::next());
-        record(&self.gateway, &[], self.client, now, id, reason, is_sent);
+        record(&self.gateway, &[], &self.client, now, id, reason, is_sent);
     }
 }
 

@@ -56,6 +56,14 @@ pub struct Service {
     idle: Arc<IdleConnections>,
 }
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+struct Remote {
+    address: SocketAddr,
+    /// Whom the certificate is for that it has shown.
+    certificate: Option<Arc<str>>,
+}
+
 /// What becomes of a connection after an answer.
 #[derive(Clone, Copy)]
 enum Next {
@@ -211,7 +219,7 @@ impl Service {
 fn record(
     gateway: &Gateway,
     head: &[u8],
-    client: SocketAddr,
+    client: &Remote,
     beginning: Beginning,
     request_id: RequestId,
     reason: Reason,
@@ -221,7 +229,7 @@ fn record(
     let record = Record {
         time: beginning.time,
         request_id,
-        client: Some(client.ip().to_canonical()),
+        client: Some(client.address.ip().to_canonical()),
         user: None,
         listed: None,
         method: line.map(|(method, _)| method),
@@ -234,6 +242,7 @@ fn record(
         lookup: None,
         unlock: None,
         observed: None,
+        client_certificate: client.certificate.as_deref(),
     };
     gateway.record(&gateway.live(), &record);
 }
@@ -248,7 +257,8 @@ impl Drop for Defects<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             let (now, id) = (Beginning::now(), RequestId::next());
-            record(self.gateway, &[], self.client, now, id, Reason::Internal, false);
+            let client = Remote { address: self.client, certificate: None };
+            record(self.gateway, &[], &client, now, id, Reason::Internal, false);
         }
     }
 }

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    Defects, FAREWELL, Next, Service,
+    Defects, FAREWELL, Next, Remote, Service,
     frames::{Streams, Watched},
     record,
     terms::Terms,
@@ -58,7 +58,7 @@ const MAX_SEND_BUFFER: usize = 64 * 1024;
 
 /// What the streams of one connection have in common.
 struct Common {
-    client: SocketAddr,
+    remote: Remote,
     /// How long in all the client may leave an answer untaken.
     write_budget: Duration,
     memory: Arc<ConnectionMemory>,
@@ -68,6 +68,7 @@ struct Common {
 /// A stream whose request's head has come.
 struct Opened {
     stream: Stream,
+    remote: Remote,
     /// The head, or the rule of framing that it broke.
     head: Result<RequestHead, Reason>,
     is_head: bool,
@@ -89,15 +90,17 @@ impl Service {
             live.settings.policy.max_body,
             live.shares.in_flight,
         );
-        let common = Common { client, write_budget: idle, memory, streams: Arc::default() };
+        let remote = Remote { address: client, certificate: transport.client_certificate() };
+        let common = Common { remote, write_budget: idle, memory, streams: Arc::default() };
         let transport = Lingering::new(transport, WriteBudget::new(idle));
-        let transport = Watched::new(transport, self.gateway.clone(), common.streams.clone(), client);
+        let transport =
+            Watched::new(transport, self.gateway.clone(), common.streams.clone(), common.remote.clone());
         let greeting = options().handshake::<_, Bytes>(transport);
         let greeted = timeout(live.settings.deadlines.header, greeting).await;
         drop(live);
         let mut connection = match greeted {
             Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return self.record_broken(client, &error),
+            Ok(Err(error)) => return self.record_broken(&common.remote, &error),
             Err(_) => return self.gateway.connection_refused(ConnectionRefused::Http2Preface, client),
         };
         let mut phase = self.gateway.phase();
@@ -134,7 +137,7 @@ impl Service {
                     }
                     Some(Ok(_)) => connection.abrupt_shutdown(ResetReason::ENHANCE_YOUR_CALM),
                     Some(Err(error)) => {
-                        self.record_broken(client, &error);
+                        self.record_broken(&common.remote, &error);
                         break;
                     }
                     None => break,
@@ -167,19 +170,20 @@ impl Service {
 
     /// Serves the one request of a stream.
     async fn serve_stream(self, opened: Opened) {
-        let Opened { mut stream, head, is_head, beginning } = opened;
-        let client = stream.address();
+        let Opened { mut stream, remote, head, is_head, beginning } = opened;
+        let client = remote.address;
         let _defects = Defects { gateway: &self.gateway, client };
         let next = match head {
             Ok(head) => {
-                let arrival = Arrival { client, scheme: stream.scheme(), beginning, head };
+                let (certificate, scheme) = (remote.certificate, stream.scheme());
+                let arrival = Arrival { client, certificate, scheme, beginning, head };
                 let request = Request::new(self.gateway.clone(), arrival);
                 let next;
                 (next, stream) = self.serve_request(request, stream).await;
                 next
             }
             Err(reason) => {
-                self.turn_stream_away(&mut stream, is_head, beginning, reason).await;
+                self.turn_stream_away(&mut stream, &remote, is_head, beginning, reason).await;
                 Next::Closes
             }
         };
@@ -193,6 +197,7 @@ impl Service {
     async fn turn_stream_away(
         &self,
         stream: &mut Stream,
+        client: &Remote,
         is_head: bool,
         beginning: Beginning,
         reason: Reason,
@@ -205,12 +210,12 @@ impl Service {
             stream.answer(head, (!is_head).then_some(&document[..]), true).await.ok()
         };
         let is_sent = answer.await.is_some();
-        record(&self.gateway, &[], stream.address(), beginning, id, reason, is_sent);
+        record(&self.gateway, &[], client, beginning, id, reason, is_sent);
     }
 
     /// Records what was no HTTP/2 and ended its connection. What ends a stream alone (a request that is malformed
     /// or whose header list is too long by far) is answered by the protocol's layer, which [`Watched`] tells of.
-    fn record_broken(&self, client: SocketAddr, error: &h2::Error) {
+    fn record_broken(&self, client: &Remote, error: &h2::Error) {
         if error.is_library() {
             let (now, id) = (Beginning::now(), RequestId::next());
             record(&self.gateway, &[], client, now, id, Reason::RequestMalformed, false);
@@ -234,8 +239,9 @@ impl Common {
             return None;
         };
         let is_head = parts.method == http::Method::HEAD;
-        let stream = Stream::new(self.client, body, respond, self.write_budget, memory);
-        Some(Opened { stream, head, is_head, beginning })
+        let remote = self.remote.clone();
+        let stream = Stream::new(remote.address, body, respond, self.write_budget, memory);
+        Some(Opened { stream, remote, head, is_head, beginning })
     }
 }
 

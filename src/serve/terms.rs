@@ -44,7 +44,7 @@ impl Terms {
         let hold = match (&self.client_ca, &https.client_ca) {
             (_, None) => true,
             (Some(before), Some(now)) if before.is_same(now) => true,
-            (_, Some(now)) => now.vouches_for(&self.shown),
+            (_, Some(now)) => now.lets_in(&self.shown),
         };
         if hold {
             (self.generation, self.client_ca) = (live.generation, https.client_ca.clone());

@@ -66,7 +66,7 @@ async fn ask(
         (!fault::is_local(&error)).then(|| fault::cause(&error).words().to_owned())
     };
     let upstream = &live.settings.upstream;
-    let peer = connector::peer(peer.address(), upstream, live.generation, check.timeout);
+    let peer = connector::peer(peer, upstream, live.generation, check.timeout);
     let (mut session, _) = checker.get_http_session(&peer).await.map_err(said)?;
     session
         .write_request_header(Box::new(request(check, &upstream.host).map_err(said)?))

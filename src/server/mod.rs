@@ -6,6 +6,7 @@ mod ending;
 mod health;
 mod listener;
 mod reload;
+mod report;
 mod upgrade;
 mod worker;
 
@@ -198,7 +199,11 @@ impl Server {
             gateway.enter(Phase::Serving);
             tracing::info!("ready");
             // With its number, for a service manager that knew the process before it as the service's.
-            let ready = [NotifyState::Ready, NotifyState::MainPid(std::process::id())];
+            let ready = [
+                NotifyState::Ready,
+                NotifyState::MainPid(std::process::id()),
+                NotifyState::Status(report::SERVING),
+            ];
             if let Err(error) = sd_notify::notify(&ready) {
                 tracing::warn!(%error, "the service manager cannot be told");
             }
@@ -216,7 +221,7 @@ impl Server {
                 () = housekeeping(&gateway) => "for want of housekeeping",
                 () = async { beside.await; pending().await } => "for want of company",
             };
-            tracing::info!(?ended, "stopped");
+            tracing::info!(ended, "stopped");
             Ok(())
         };
         let result = started.and_then(|()| runtime.block_on(serving));

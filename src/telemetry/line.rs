@@ -18,8 +18,8 @@ pub(super) struct Second {
 }
 
 impl Second {
-    /// The time, in RFC 3339 with nanoseconds.
-    fn write(&mut self, lines: &mut Vec<u8>, time: SystemTime) {
+    /// The time, in RFC 3339 with microseconds: what reads six digits and no more takes longer ones for local time.
+    pub(super) fn write(&mut self, lines: &mut Vec<u8>, time: SystemTime) {
         let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         if self.text.is_empty() || self.since_epoch != since_epoch.as_secs() {
             self.since_epoch = since_epoch.as_secs();
@@ -29,7 +29,7 @@ impl Second {
         }
         lines.extend_from_slice(self.text.as_bytes());
         lines.push(b'.');
-        padded::<9>(lines, since_epoch.subsec_nanos().into());
+        padded::<6>(lines, since_epoch.subsec_micros().into());
         lines.push(b'Z');
     }
 }
@@ -67,6 +67,10 @@ pub(super) fn write(lines: &mut Vec<u8>, second: &mut Second, record: &Record<'_
     if let Some(observed) = record.observed.map(Reason::code) {
         lines.extend_from_slice(b",\"observed\":");
         quoted(lines, |lines| lines.extend_from_slice(observed.as_bytes()));
+    }
+    if let Some(certificate) = record.client_certificate {
+        lines.extend_from_slice(b",\"client_certificate\":");
+        escaped(lines, certificate);
     }
     lines.extend_from_slice(b"}\n");
 }
@@ -171,14 +175,16 @@ mod tests {
             lookup: Some(LookupKey::OrderId),
             unlock: None,
             observed: Some(Reason::QuotaExceeded),
+            client_certificate: Some("CN=\"a\""),
         };
         assert_eq!(
             line(&record),
             serde_json::json!({
-                "time": "2025-12-31T23:59:59.001002003Z", "request_id": id.to_string(), "client": "192.0.2.10",
+                "time": "2025-12-31T23:59:59.001002Z", "request_id": id.to_string(), "client": "192.0.2.10",
                 "user": "a\"b\\c\n\u{1}é", "method": "PATCH", "path": "/\u{7f}\"", "status": 200,
                 "outcome": "forwarded", "code": "ok", "duration_ms": 61000.020, "upstream_ms": 1.5,
                 "peer": "192.0.2.1:80", "lookup": "orderid", "observed": "quota_exceeded",
+                "client_certificate": "CN=\"a\"",
             })
         );
     }
@@ -201,14 +207,15 @@ mod tests {
             lookup: None,
             unlock: None,
             observed: None,
+            client_certificate: None,
         };
         let line = line(&record);
-        assert_eq!(line["time"], "1970-01-01T00:00:00.000000000Z");
+        assert_eq!(line["time"], "1970-01-01T00:00:00.000000Z");
         assert_eq!((&line["client"], &line["peer"]), (&"2001:db8::1".into(), &"[2001:db8::2]:443".into()));
         assert_eq!(line["duration_ms"], 0.0);
         for name in ["user", "method", "path", "status", "upstream_ms", "lookup"] {
             assert!(line[name].is_null() && line.get(name).is_some(), "{name}");
         }
-        assert!(line.get("observed").is_none());
+        assert!(line.get("observed").is_none() && line.get("client_certificate").is_none());
     }
 }

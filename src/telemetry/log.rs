@@ -4,22 +4,31 @@
 //! up: each costs lines, which are counted, and holds up nobody.
 
 use std::{
-    fmt,
-    io::{self, Write},
-    sync::OnceLock,
-    time::Duration,
+    fmt, io,
+    os::fd::AsFd,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 
-use tracing::{Level, level_filters::LevelFilter};
+use tracing::{Event, Level, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
-    Registry, filter::Targets, fmt::layer, layer::SubscriberExt, reload, util::SubscriberInitExt,
+    Layer, Registry,
+    filter::Targets,
+    layer::{Context, SubscriberExt},
+    reload,
+    util::SubscriberInitExt,
 };
 
 use super::{
+    event::{self, priority},
     metrics::LOG_DROPPED,
     sink::Sink,
     writer::{News, Options, Writer},
 };
+use crate::config::LogFormat;
 
 /// How many bytes of lines may wait for the thread.
 const MAX_WAITING: usize = 1024 * 1024;
@@ -29,6 +38,9 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 
 /// The environment variable that sets the level, whatever the configuration says.
 const VARIABLE: &str = "RUST_LOG";
+
+/// The environment variable in which systemd names the stream that leads to its journal, by device and inode.
+const JOURNAL: &str = "JOURNAL_STREAM";
 
 /// What events of the gateway's own have as their target.
 const GATEWAY: &str = "n4n_gateway";
@@ -41,6 +53,9 @@ struct Log {
     filter: reload::Handle<Targets, Registry>,
     /// The level of the environment.
     level: Option<Level>,
+    is_json: AtomicBool,
+    /// Whether the journal is at the other end, which reads a line's priority off its beginning.
+    is_journal: bool,
 }
 
 /// Starts the log, at the level of the environment, or else `info`.
@@ -59,36 +74,50 @@ pub fn start() -> io::Result<()> {
     let written = std::env::var_os(VARIABLE).filter(|written| !written.is_empty());
     let level = written.as_ref().and_then(|written| level_in(written.to_str()?));
     let (filter, handle) = reload::Layer::new(targets(level.unwrap_or(Level::INFO)));
-    if LOG.set(Log { writer, filter: handle, level }).is_err() {
+    let is_journal = std::env::var(JOURNAL).is_ok_and(|named| is_stream(&named, io::stderr()));
+    let log = Log { writer, filter: handle, level, is_json: AtomicBool::new(false), is_journal };
+    if LOG.set(log).is_err() {
         return Err(io::Error::other("the log has been started before"));
     }
-    // Whatever is wrong with an event, nothing is printed past the thread.
-    let format = layer().with_target(false).log_internal_errors(false).with_writer(|| LogLine);
-    tracing_subscriber::registry().with(filter).with(format).try_init().map_err(io::Error::other)?;
+    tracing_subscriber::registry().with(filter).with(Events).try_init().map_err(io::Error::other)?;
     if written.is_some() && level.is_none() {
         tracing::warn!("{VARIABLE} names no level of error, warn, info, debug and trace; it is ignored");
     }
     Ok(())
 }
 
-/// Sets the level, unless the environment does.
-pub fn set_level(level: Level) {
+/// Follows the settings; the environment's level holds instead of theirs.
+pub fn follow(level: Level, format: LogFormat) {
     if let Some(log) = LOG.get() {
+        log.is_json.store(format == LogFormat::Json, Ordering::Relaxed);
         // It fails only where the subscriber is gone, with the process.
         let _ = log.filter.reload(targets(log.level.unwrap_or(level)));
     }
 }
 
-/// Says a line on standard error that is no event: what a command tells about its input.
+/// Says a line on standard error that is no event: what is wrong with what a command was given.
 pub fn say(line: fmt::Arguments<'_>) {
-    // A line that cannot be taken is counted.
-    let _ = LogLine.write_all(format!("{line}\n").as_bytes());
+    say_at(Level::ERROR, line);
+}
+
+/// Says such a line that warns of what is not wrong.
+pub fn say_warning(line: fmt::Arguments<'_>) {
+    say_at(Level::WARN, line);
+}
+
+fn say_at(level: Level, line: fmt::Arguments<'_>) {
+    if let Some(log) = LOG.get() {
+        let priority = if log.is_journal { priority(level) } else { "" };
+        let lines = line.to_string();
+        add(log, lines.lines().map(|line| format!("{priority}{line}\n")).collect::<String>().as_bytes());
+    }
 }
 
 /// Says on standard error what a question ends with, without ending the line, and waits for that to be shown.
 pub fn ask(text: &str) {
-    // As for a line.
-    let _ = LogLine.write_all(text.as_bytes());
+    if let Some(log) = LOG.get() {
+        add(log, text.as_bytes());
+    }
     flush(SHOWN_WITHIN);
 }
 
@@ -119,20 +148,28 @@ fn tell_of(news: News<'_>) {
     }
 }
 
-/// Takes one line at a time.
-struct LogLine;
+/// Hands events to the thread, a line each.
+struct Events;
 
-impl Write for LogLine {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if let Some(log) = LOG.get() {
-            log.writer.add(|lines, ()| lines.extend_from_slice(line));
-        }
-        Ok(line.len())
+impl<S: Subscriber> Layer<S> for Events {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let Some(log) = LOG.get() else { return };
+        let format = if log.is_json.load(Ordering::Relaxed) { LogFormat::Json } else { LogFormat::Text };
+        let priority = if log.is_journal { priority(*event.metadata().level()) } else { "" };
+        let mut line = priority.as_bytes().to_vec();
+        event::write(&mut line, event, SystemTime::now(), format);
+        add(log, &line);
     }
+}
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+fn add(log: &Log, lines: &[u8]) {
+    // Lines that cannot be taken are counted.
+    log.writer.add(|waiting, ()| waiting.extend_from_slice(lines));
+}
+
+/// Whether a descriptor is the stream of this device and inode.
+fn is_stream(named: &str, descriptor: impl AsFd) -> bool {
+    rustix::fs::fstat(descriptor).is_ok_and(|found| named == format!("{}:{}", found.st_dev, found.st_ino))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What operators see: metrics, the access log and the last refusals, made from the same records, and the operational log.
 
 pub mod access_log;
+mod event;
 pub mod limited;
 mod line;
 pub mod log;

@@ -107,6 +107,7 @@ mod tests {
             lookup: None,
             unlock: None,
             observed: None,
+            client_certificate: None,
         }
     }
 

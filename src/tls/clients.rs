@@ -30,19 +30,21 @@ impl ClientCa {
     ///
     /// # Errors
     /// When a certificate is none of an authority.
-    pub fn of(authorities: Vec<CertificateDer<'static>>) -> Result<Self, Unusable> {
-        let verifier = ClientVerifier::of(&authorities).map_err(|_| Unusable::BrokenCertificate(1))?;
+    pub fn of(authorities: Vec<CertificateDer<'static>>, auth: ClientAuth) -> Result<Self, Unusable> {
+        let verifier = ClientVerifier::of(&authorities, auth).map_err(|_| Unusable::BrokenCertificate(1))?;
         Ok(Self { authorities, verifier: Arc::new(verifier) })
     }
 
-    /// Whether the same authorities are believed.
+    /// Whether the same authorities are believed, and the same is asked of clients.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.authorities == other.authorities
+        self.authorities == other.authorities && self.verifier.auth == other.verifier.auth
     }
 
-    /// Whether a client that shows this certificate, with what it rests on, would be let in now.
-    pub fn vouches_for(&self, chain: &[CertificateDer<'_>]) -> bool {
-        let Some((client, intermediates)) = chain.split_first() else { return false };
+    /// Whether a client that shows this certificate, with what it rests on, or none, would be let in now.
+    pub fn lets_in(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let Some((client, intermediates)) = chain.split_first() else {
+            return self.verifier.auth == ClientAuth::Optional;
+        };
         self.verifier.verify_client_cert(client, intermediates, UnixTime::now()).is_ok()
     }
 
@@ -50,6 +52,15 @@ impl ClientCa {
     pub(super) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
         self.verifier.clone()
     }
+}
+
+/// Whether clients must have a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// Without one there is no connection.
+    Required,
+    /// They may call without one; one that is shown must be good.
+    Optional,
 }
 
 type Verifier = Arc<dyn ClientCertVerifier>;
@@ -61,15 +72,16 @@ struct ClientVerifier {
     dateless: Verifier,
     /// Believes those that are valid; none: there are none.
     valid: ByDate<Option<Verifier>>,
+    auth: ClientAuth,
 }
 
 impl ClientVerifier {
     /// # Errors
     /// When a certificate is none of an authority.
-    fn of(authorities: &[CertificateDer<'static>]) -> Result<Self, Error> {
+    fn of(authorities: &[CertificateDer<'static>], auth: ClientAuth) -> Result<Self, Error> {
         let dateless =
             verifier(authorities).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
-        Ok(Self { dateless, valid: ByDate::of(authorities, verifier) })
+        Ok(Self { dateless, valid: ByDate::of(authorities, verifier), auth })
     }
 }
 
@@ -83,6 +95,10 @@ fn verifier(authorities: &[CertificateDer<'static>]) -> Option<Verifier> {
 }
 
 impl ClientCertVerifier for ClientVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.auth == ClientAuth::Required
+    }
+
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         self.dateless.root_hint_subjects()
     }

@@ -7,7 +7,7 @@ use rustls::{CertificateError, Error, PeerIncompatible};
 /// Why a handshake failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandshakeFailure {
-    /// A client certificate is asked for, and none was shown.
+    /// A client certificate is required, and none was shown.
     CertificateMissing,
     /// The client's certificate is not from `client_ca`.
     CertificateUnknownCa,
@@ -87,7 +87,7 @@ impl HandshakeFailure {
     /// What that means, and who can mend it how.
     pub const fn detail(self) -> &'static str {
         match self {
-            Self::CertificateMissing => "the client shows no certificate, and client_ca asks for one",
+            Self::CertificateMissing => "the client shows no certificate, and client_ca requires one",
             Self::CertificateUnknownCa => {
                 "the client's certificate is not from client_ca, or the chain to it is not sent"
             }
@@ -165,6 +165,12 @@ impl HandshakeFailure {
     }
 }
 
+/// What an error of a handshake says, without what is only written out for programmers.
+pub fn words(error: &io::Error) -> String {
+    let text = error.to_string().replace("Other(OtherError(", "").replace("))", "");
+    text.split(" {").next().unwrap_or_default().to_owned()
+}
+
 /// How many bytes of a handshake tell what it is.
 pub const BEGINNING: usize = 8;
 
@@ -182,6 +188,26 @@ mod tests {
     #[test]
     fn each_is_at_its_number() {
         assert!(HandshakeFailure::ALL.iter().enumerate().all(|(place, why)| *why as usize == place));
+    }
+
+    #[test]
+    fn an_error_is_told_in_words() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("not shown")]
+        struct UnsupportedCertVersion;
+        let other = rustls::OtherError(std::sync::Arc::new(UnsupportedCertVersion));
+        let context = CertificateError::UnsupportedSignatureAlgorithmContext {
+            signature_algorithm_id: vec![1],
+            supported_algorithms: Vec::new(),
+        };
+        for (error, told) in [
+            (CertificateError::Other(other), "UnsupportedCertVersion"),
+            (context, "UnsupportedSignatureAlgorithmContext"),
+            (CertificateError::BadSignature, "BadSignature"),
+        ] {
+            let error = io::Error::new(io::ErrorKind::InvalidData, Error::InvalidCertificate(error));
+            assert_eq!(words(&error), format!("invalid peer certificate: {told}"));
+        }
     }
 
     #[test]

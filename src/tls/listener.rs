@@ -16,8 +16,8 @@ use super::clients::ClientCa;
 /// The protocols offered, the preferred one first. Some clients that are told to speak HTTP/1.0 offer that alone.
 const PROTOCOLS: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 
-/// The configuration of one listener: these certificates, the first by default, and, where there is a client
-/// CA, no client without a certificate from it.
+/// The configuration of one listener: these certificates, the first by default, and, where there is a client CA, what
+/// clients must show.
 pub fn server_config(
     certificates: Vec<Arc<CertifiedKey>>,
     client_ca: Option<&ClientCa>,

@@ -16,12 +16,14 @@ mod kinds;
 mod listener;
 mod material;
 mod pem;
+mod subject;
 mod upstream;
 mod validity;
 
-pub use clients::ClientCa;
+pub use clients::{ClientAuth, ClientCa};
 pub use expiry::{Expiring, Use};
 pub use handshake::HandshakeFailure;
 pub use listener::server_config;
 pub use material::{Beside, Unusable, authorities, certificates, pair, private_key};
+pub use subject::subject;
 pub use upstream::{Name, Trust};

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use super::validity::{ByDate, now};
 
-/// The name that the upstream's certificate must be for.
+/// The name that an n4n host's certificate must be for.
 ///
 /// Without one Pingora would verify nothing at all, without a word; so there is no such value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,12 @@ impl Name {
         };
         let name = ServerName::try_from(name).ok()?.to_owned();
         (!name.to_str().contains('_')).then_some(Self(name))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.to_str())
     }
 }
 
@@ -65,10 +71,11 @@ impl Trust {
         Self { name, ca: ca.map(|ca| Arc::new(ByDate::of(ca, wrap))), client }
     }
 
-    /// The peer at an address. Pooled connections to it are shared within a generation alone: they were
+    /// The peer at an address, verified for its own name where it has one. Pooled connections to it are shared within a generation alone: they were
     /// verified under what was trusted then.
-    pub fn peer(&self, address: SocketAddr, generation: u64) -> HttpPeer {
-        let mut peer = HttpPeer::new(address, true, self.name.0.to_str().into_owned());
+    pub fn peer(&self, address: SocketAddr, name: Option<&Name>, generation: u64) -> HttpPeer {
+        let Name(name) = name.unwrap_or(&self.name);
+        let mut peer = HttpPeer::new(address, true, name.to_str().into_owned());
         peer.options.verify_cert = true;
         peer.options.verify_hostname = true;
         peer.options.ca = self.ca.as_ref().map(|ca| ca.at(now(), wrap));

@@ -1,16 +1,18 @@
 //! Pingora's description of a peer: its address, TLS and time limits.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 
+use super::peer::Peer;
 use crate::config::Upstream;
 
-/// The peer at an address, to be connected to within so long, with the other limits as configured. Connections that
+/// An n4n host as Pingora describes it, to be connected to within so long, with the other limits as configured. Connections that
 /// were verified under settings of another generation are not used for it.
-pub fn peer(address: SocketAddr, upstream: &Upstream, generation: u64, connect_within: Duration) -> HttpPeer {
+pub fn peer(peer: &Peer, upstream: &Upstream, generation: u64, connect_within: Duration) -> HttpPeer {
+    let address = peer.address();
     let mut peer = match &upstream.tls {
-        Some(tls) => tls.trust.peer(address, generation),
+        Some(tls) => tls.trust.peer(address, peer.name().map(Arc::as_ref), generation),
         None => HttpPeer::new(address, false, String::new()),
     };
     let options = &mut peer.options;

@@ -5,13 +5,14 @@ use std::{
     net::SocketAddr,
     num::NonZeroU32,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use super::fault::Cause;
+use crate::tls::Name;
 
 /// How long a peer that could not be connected to is ejected. After that one call probes it, and the others go on
 /// passing it over until that call has connected.
@@ -21,6 +22,7 @@ const EJECTION: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Peer {
     address: SocketAddr,
+    name: Option<Arc<Name>>,
     in_flight: AtomicUsize,
     /// Whether checks have found it unfit.
     is_unfit: AtomicBool,
@@ -48,9 +50,10 @@ pub enum Standing {
 
 impl Peer {
     /// A peer that no check or connect has failed on yet.
-    pub fn new(address: SocketAddr) -> Self {
+    pub fn new(address: SocketAddr, name: Option<Arc<Name>>) -> Self {
         Self {
             address,
+            name,
             in_flight: AtomicUsize::new(0),
             is_unfit: AtomicBool::new(false),
             contradictions: AtomicU32::new(0),
@@ -63,6 +66,11 @@ impl Peer {
     /// Where it is.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The name that its certificate must be for; none: that of all peers.
+    pub const fn name(&self) -> Option<&Arc<Name>> {
+        self.name.as_ref()
     }
 
     /// Calls that have been given to it and have not ended.
@@ -187,7 +195,7 @@ mod tests {
     use super::*;
 
     fn peer() -> Peer {
-        Peer::new("192.0.2.1:80".parse().unwrap())
+        Peer::new("192.0.2.1:80".parse().unwrap(), None)
     }
 
     #[test]

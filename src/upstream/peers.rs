@@ -14,7 +14,11 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::peer::{Peer, Standing};
-use crate::{config::HostPort, lookup};
+use crate::{
+    config::{HostPort, PeerHost},
+    lookup,
+    tls::Name,
+};
 
 /// How often names are looked up again.
 pub const LOOKUP_EVERY: Duration = Duration::from_secs(10);
@@ -25,7 +29,7 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The n4n hosts and where they are.
 #[derive(Debug)]
 pub struct Peers {
-    names: Vec<HostPort>,
+    names: Vec<PeerHost>,
     /// Requests take a copy of the handle and never wait for a look-up.
     known: ArcSwap<Known>,
     turn: AtomicUsize,
@@ -51,20 +55,29 @@ struct NameAddresses {
 
 impl Known {
     /// Peers that were known before stay the same.
-    fn new(found: impl Iterator<Item = (Vec<SocketAddr>, bool)>, before: &[Arc<Peer>]) -> Self {
+    fn new(
+        names: &[PeerHost],
+        found: impl Iterator<Item = (Vec<SocketAddr>, bool)>,
+        before: &[Arc<Peer>],
+    ) -> Self {
         let mut all: Vec<Arc<Peer>> = Vec::new();
-        let mut peer = |address: SocketAddr| {
-            let is_it = |peer: &&Arc<Peer>| peer.address() == address;
+        let mut peer = |address: SocketAddr, name: &Option<Arc<Name>>| {
+            let is_it = |peer: &&Arc<Peer>| peer.address() == address && peer.name() == name.as_ref();
             if let Some(peer) = all.iter().find(is_it) {
                 return peer.clone();
             }
-            let peer = before.iter().find(is_it).cloned().unwrap_or_else(|| Arc::new(Peer::new(address)));
+            let peer = before
+                .iter()
+                .find(is_it)
+                .cloned()
+                .unwrap_or_else(|| Arc::new(Peer::new(address, name.clone())));
             all.push(peer.clone());
             peer
         };
         let by_name = found
-            .map(|(addresses, is_stale)| NameAddresses {
-                peers: addresses.into_iter().map(&mut peer).collect(),
+            .zip(names)
+            .map(|((addresses, is_stale), name)| NameAddresses {
+                peers: addresses.into_iter().map(|address| peer(address, &name.name)).collect(),
                 is_stale,
             })
             .collect();
@@ -74,12 +87,12 @@ impl Known {
 
 impl Peers {
     /// Peers whose names have not been looked up yet; those written as addresses need not be.
-    pub fn new(names: &[HostPort]) -> Self {
+    pub fn new(names: &[PeerHost]) -> Self {
         let literal = |peer: &HostPort| Some(SocketAddr::new(peer.host.parse::<IpAddr>().ok()?, peer.port));
-        let addresses = names.iter().map(|name| (literal(name).into_iter().collect(), false));
+        let addresses = names.iter().map(|name| (literal(&name.address).into_iter().collect(), false));
         Self {
             names: names.to_vec(),
-            known: ArcSwap::from_pointee(Known::new(addresses, &[])),
+            known: ArcSwap::from_pointee(Known::new(names, addresses, &[])),
             turn: AtomicUsize::new(0),
         }
     }
@@ -87,13 +100,15 @@ impl Peers {
     /// Looks every name up. A name that cannot be looked up keeps the addresses it had.
     pub async fn look_up(&self) {
         let known = self.known.load_full();
-        let found = join_all(self.names.iter().map(look_up)).await;
+        let found = join_all(self.names.iter().map(|name| look_up(&name.address))).await;
         let found = found.into_iter().zip(&self.names).zip(&known.by_name).map(|((found, name), known)| {
             match (&found, known.is_stale) {
                 (Err(cause), false) => {
-                    tracing::warn!(peer = %name, cause, "the peer's name cannot be looked up")
+                    tracing::warn!(peer = %name.address, cause, "the peer's name cannot be looked up")
                 }
-                (Ok(_), true) => tracing::info!(peer = %name, "the peer's name can be looked up again"),
+                (Ok(_), true) => {
+                    tracing::info!(peer = %name.address, "the peer's name can be looked up again")
+                }
                 (Err(_), true) | (Ok(_), false) => {}
             }
             let is_stale = found.is_err();
@@ -103,17 +118,18 @@ impl Peers {
             addresses.dedup();
             (addresses, is_stale)
         });
-        let found = Known::new(found, &known.all);
+        let found = Known::new(&self.names, found, &known.all);
         let addresses = |known: &Known| known.all.iter().map(|peer| peer.address()).collect::<Vec<_>>();
         if addresses(&found) != addresses(&known) {
-            tracing::info!(addresses = ?addresses(&found), "peers");
+            let found: Vec<_> = addresses(&found).iter().map(ToString::to_string).collect();
+            tracing::info!(addresses = found.join(", "), "peers");
         }
         self.known.store(Arc::new(found));
     }
 
     /// Whether every peer is written as an address.
     pub fn are_literal(&self) -> bool {
-        self.names.iter().all(|peer| peer.host.parse::<IpAddr>().is_ok())
+        self.names.iter().all(|peer| peer.address.host.parse::<IpAddr>().is_ok())
     }
 
     /// What one call may try: every usable peer once.
@@ -135,7 +151,8 @@ impl Peers {
     /// Each name with what it was found to be.
     pub fn by_name(&self) -> Vec<(&HostPort, Vec<Arc<Peer>>)> {
         let known = self.known.load();
-        self.names.iter().zip(known.by_name.iter().map(|found| found.peers.clone())).collect()
+        let names = self.names.iter().map(|name| &name.address);
+        names.zip(known.by_name.iter().map(|found| found.peers.clone())).collect()
     }
 }
 
@@ -220,9 +237,12 @@ mod tests {
     use super::*;
     use crate::upstream::fault::Cause;
 
+    fn host(address: &str) -> PeerHost {
+        PeerHost { address: HostPort::parse(address).unwrap(), name: None }
+    }
+
     fn peers() -> Peers {
-        let names = ["192.0.2.1:80", "192.0.2.2:80", "[2001:db8::1]:80"];
-        Peers::new(&names.map(|peer| HostPort::parse(peer).unwrap()))
+        Peers::new(&["192.0.2.1:80", "192.0.2.2:80", "[2001:db8::1]:80"].map(host))
     }
 
     fn addresses(mut selection: PeerSelection) -> Vec<SocketAddr> {
@@ -237,7 +257,7 @@ mod tests {
         assert_eq!(first.len(), 3);
         assert_eq!(&first[1..], &second[..2]);
         assert_eq!(first[0], second[2]);
-        assert!(Peers::new(&[HostPort::parse("n4n.invalid:80").unwrap()]).select().is_empty());
+        assert!(Peers::new(&[host("n4n.invalid:80")]).select().is_empty());
     }
 
     #[test]
@@ -287,7 +307,7 @@ mod tests {
 
     #[tokio::test]
     async fn names_are_looked_up_and_a_failed_look_up_forgets_nothing() {
-        let peers = Peers::new(&["localhost:80", "192.0.2.1:80"].map(|peer| HostPort::parse(peer).unwrap()));
+        let peers = Peers::new(&["localhost:80", "192.0.2.1:80"].map(host));
         assert!(!peers.are_literal());
         peers.look_up().await;
         let known = addresses(peers.select());
@@ -295,8 +315,7 @@ mod tests {
         let before = peers.all();
         peers.look_up().await;
         assert!(before.iter().zip(peers.all()).all(|(before, now)| Arc::ptr_eq(before, &now)));
-        let unknown =
-            Peers { names: ["n4n.invalid:80"; 2].map(|peer| HostPort::parse(peer).unwrap()).into(), ..peers };
+        let unknown = Peers { names: ["n4n.invalid:80"; 2].map(host).into(), ..peers };
         unknown.look_up().await;
         assert_eq!(unknown.all().len(), known.len());
     }

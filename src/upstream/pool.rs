@@ -2,17 +2,20 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use super::connection::UpstreamConnection;
+use crate::tls::Name;
 
 /// What a connection and a call must share for the one to carry the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
     /// The n4n host's address.
     pub address: SocketAddr,
+    /// The name that it was verified for, where it has one of its own.
+    pub name: Option<Arc<Name>>,
     /// Under which settings it was verified; none where there is no TLS.
     pub tls_generation: Option<u64>,
 }
@@ -30,10 +33,10 @@ struct Idle {
 
 impl Pool {
     /// Takes the most recently used connection on which nothing has arrived since.
-    pub fn take(&self, key: Key, now: Instant) -> Option<UpstreamConnection> {
+    pub fn take(&self, key: &Key, now: Instant) -> Option<UpstreamConnection> {
         let mut idle = self.lock();
         loop {
-            let found = idle.iter().rposition(|idle| idle.key == key)?;
+            let found = idle.iter().rposition(|idle| idle.key == *key)?;
             let Idle { mut connection, until, .. } = idle.remove(found);
             if until > now && connection.is_quiet() {
                 return Some(connection);
@@ -88,7 +91,7 @@ mod tests {
     }
 
     fn key(generation: Option<u64>) -> Key {
-        Key { address: "192.0.2.1:443".parse().unwrap(), tls_generation: generation }
+        Key { address: "192.0.2.1:443".parse().unwrap(), name: None, tls_generation: generation }
     }
 
     #[tokio::test]
@@ -98,13 +101,15 @@ mod tests {
         let until = now + Duration::from_secs(4);
         let (near, _held) = far.connect().await;
         pool.put(key(Some(1)), near, until, 8);
-        assert!(pool.take(key(Some(2)), now).is_none(), "verified under other settings");
-        assert!(pool.take(key(None), now).is_none(), "or not at all");
-        assert!(pool.take(key(Some(1)), now).is_some());
-        assert!(pool.take(key(Some(1)), now).is_none(), "once");
+        assert!(pool.take(&key(Some(2)), now).is_none(), "verified under other settings");
+        assert!(pool.take(&key(None), now).is_none(), "or not at all");
+        let name = Name::of_host("n4n-2.internal").map(Arc::new);
+        assert!(pool.take(&Key { name, ..key(Some(1)) }, now).is_none(), "or for another name");
+        assert!(pool.take(&key(Some(1)), now).is_some());
+        assert!(pool.take(&key(Some(1)), now).is_none(), "once");
         let (near, _held) = far.connect().await;
         pool.put(key(None), near, until, 8);
-        assert!(pool.take(key(None), until).is_none(), "idle for too long");
+        assert!(pool.take(&key(None), until).is_none(), "idle for too long");
     }
 
     #[tokio::test]
@@ -122,7 +127,7 @@ mod tests {
             }
             pool.put(key(None), connection, until, 8);
         }
-        assert!(pool.take(key(None), now).is_none());
+        assert!(pool.take(&key(None), now).is_none());
     }
 
     #[tokio::test]

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Call, Gateway, Message, Reply, Upstream, refusing_address, silent_address};
+use crate::harness::{
+    Authority, Call, Gateway, Message, Reply, Upstream, VALID, refusing_address, silent_address,
+};
 
 const OFTEN: &str = "health_check = { path = \"/alive\", every = \"20ms\", rise = 2, fall = 2 }";
 
@@ -184,4 +186,33 @@ fn a_peer_that_got_what_others_left_of_the_time_is_not_blamed() {
     let gateway = Gateway::before_all(&peers).set("upstream", timeouts).start();
     assert_eq!(gateway.call(&Call::unlock()).code(), "upstream_unreachable");
     gateway.wait_for_metric("n4n_gateway_upstream_healthy", 1.0);
+}
+
+#[test]
+fn a_peer_is_verified_for_its_own_name_where_it_has_one_and_for_the_host_of_all_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let ca = authority.write(folder.path(), "ca.pem");
+    let host = |name: &str| Upstream::under_tls(authority.issue(&[name], VALID).server(None));
+    let (first, second) = (host("n4n.test"), host("n4n-2.test"));
+    let peers = [first.address(), second.address()].map(|address| address.to_string());
+    let tls = format!("host = \"n4n.test\"\ntls = {{ ca = {ca:?} }}");
+    let gateway = Gateway::before_all(&peers).set("upstream", &tls).start();
+    let call_often = || {
+        for _ in 0..4 {
+            assert_eq!(gateway.call(&Call::unlock()).status(), 200);
+        }
+    };
+    call_often();
+    assert_eq!((first.count(), second.count()), (4, 0), "the second is not n4n.test");
+    let (address, named) =
+        (format!("{:?}", peers[1]), |name: &str| format!("{{ address = {:?}, name = {name:?} }}", peers[1]));
+    gateway.reload(|text| text.replace(&address, &named("n4n-2.test")));
+    call_often();
+    assert_eq!((first.count(), second.count()), (6, 2));
+    // The name is for the certificate alone.
+    assert_eq!(second.wait_for(2).one("Host"), "n4n.test");
+    gateway.reload(|text| text.replace("n4n-2.test", "n4n-3.test"));
+    call_often();
+    assert_eq!((first.count(), second.count()), (10, 2), "nor is it n4n-3.test");
 }

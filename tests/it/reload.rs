@@ -1,6 +1,8 @@
 //! SIGHUP: another configuration is followed whole, or not at all.
 
-use crate::harness::{API_KEY, Call, Gateway, Upstream, key_line, secret_key};
+use std::time::Instant;
+
+use crate::harness::{API_KEY, Call, DEADLINE, Gateway, Upstream, key_line, secret_key};
 
 #[test]
 fn a_sound_configuration_is_followed_and_quotas_go_on() {
@@ -55,6 +57,23 @@ fn what_cannot_change_live_is_named() {
     let gateway = Gateway::before(Upstream::start().address()).start();
     gateway.reload(|text| text.replace("[listen]", "[listen]\nthreads = 7"));
     assert!(gateway.output().contains("listen.threads"), "{}", gateway.output());
+}
+
+#[test]
+fn what_is_bound_and_not_what_was_asked_for_last_is_compared() {
+    let gateway = Gateway::before(Upstream::start().address()).start();
+    let (bound, elsewhere) = ("admin = \"127.0.0.1:0\"", "admin = \"127.0.0.2:0\"");
+    let mut told = Vec::new();
+    for (reloads, (from, to)) in [(bound, elsewhere), ("", ""), (elsewhere, bound)].into_iter().enumerate() {
+        gateway.reload(|text| text.replace(from, to));
+        let last = |output: &str| output.matches("the configuration is in force").count() > reloads;
+        let start = Instant::now();
+        while !last(&gateway.output()) {
+            assert!(start.elapsed() < DEADLINE, "{}", gateway.output());
+        }
+        told.push(gateway.output().matches("key=\"listen.admin\"").count());
+    }
+    assert_eq!(told, [1, 2, 2], "for as long as it differs: {}", gateway.output());
 }
 
 #[test]

@@ -92,6 +92,7 @@ fn an_intent() -> Intent<'static> {
         time: SystemTime::now(),
         request_id: RequestId::next(),
         client: Some(IpAddr::from([192, 0, 2, 7])),
+        client_certificate: Some("CN=billing"),
         user: Some("n4n_admin"),
         lookup: Some(LookupKey::CustomerId),
         value: Some("191"),

@@ -29,7 +29,8 @@ fn records_say_what_is_known_and_nothing_else() {
     let trail = scratch.open();
     let request_id = RequestId::next();
     let full = Intent { time: some_time(), request_id, ..an_intent() };
-    let bare = Intent { client: None, user: None, lookup: None, value: None, ..full };
+    let bare =
+        Intent { client: None, client_certificate: None, user: None, lookup: None, value: None, ..full };
     let unlocked = Conclusion { time: some_time(), ..its_outcome(&full) };
     let refused = Seen::Answer { status: 404, result: UnlockResult::Refused };
     let refused = Conclusion { seen: refused, ..unlocked };
@@ -49,7 +50,7 @@ fn records_say_what_is_known_and_nothing_else() {
     let mut prev = Digest::START;
     let lines = lines(&scratch.trail);
     let wants = [
-        r#""event":"intent","request_id":"ID","client":"192.0.2.7","user":"n4n_admin","lookup":"customer_id","value":"191""#,
+        r#""event":"intent","request_id":"ID","client":"192.0.2.7","client_certificate":"CN=billing","user":"n4n_admin","lookup":"customer_id","value":"191""#,
         r#""event":"intent","request_id":"ID""#,
         r#""event":"outcome","request_id":"ID","status":200,"result":"unlocked""#,
         r#""event":"outcome","request_id":"ID","status":404,"result":"refused""#,

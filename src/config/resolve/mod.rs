@@ -12,7 +12,8 @@ use toml::de::DeTable;
 use tracing::Level;
 
 use super::{
-    AccessSink, Fault, Inspection, Log, Settings, fault::Faults, surroundings, table::Table, units::Period,
+    AccessSink, Fault, Inspection, Log, LogFormat, Settings, fault::Faults, surroundings, table::Table,
+    units::Period,
 };
 use crate::policy::{Clients, Mode};
 
@@ -114,6 +115,8 @@ fn choice<T: Copy>(
 
 fn log(mut table: Table<'_>, folder: &Path, faults: &mut Faults<'_>) -> Log {
     let level = choice(&mut table, "level", &LEVELS, faults);
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let format = choice(&mut table, "format", &formats, faults);
     let access = match table.or("access", "stdout".to_owned(), faults).as_str() {
         "off" => AccessSink::Off,
         "stdout" => AccessSink::Stdout,
@@ -135,5 +138,5 @@ fn log(mut table: Table<'_>, folder: &Path, faults: &mut Faults<'_>) -> Log {
         faults.add(table.span("audit"), table.place("audit"), "is the access log's file too", mend);
     }
     table.close(faults);
-    Log { level, access, audit }
+    Log { level, format, access, audit }
 }

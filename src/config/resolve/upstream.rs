@@ -6,12 +6,12 @@ use http::{Method, StatusCode};
 
 use super::{period, seconds};
 use crate::{
-    config::{HealthCheck, HostPort, Upstream, fault::Faults, table::Table, tls},
+    config::{HealthCheck, PeerHost, Upstream, fault::Faults, table::Table, tls},
     tls::Name,
 };
 
 pub(super) fn upstream(mut table: Table<'_>, folder: &Path, faults: &mut Faults<'_>) -> Option<Upstream> {
-    let peers: Option<Vec<HostPort>> = table.required("peers", faults);
+    let peers: Option<Vec<PeerHost>> = table.required("peers", faults);
     if peers.as_ref().is_some_and(Vec::is_empty) {
         faults.add(table.span("peers"), table.place("peers"), "is empty", "name at least one n4n host");
     }
@@ -27,7 +27,13 @@ pub(super) fn upstream(mut table: Table<'_>, folder: &Path, faults: &mut Faults<
     let connect_timeout = period(&mut table, "connect_timeout", seconds(2), faults);
     let response_timeout = period(&mut table, "response_timeout", seconds(30), faults);
     let idle_timeout = period(&mut table, "idle_timeout", seconds(4), faults);
-    let host = host.or_else(|| Some(peers.as_ref()?.first()?.host.clone()));
+    let is_named = |peer: &PeerHost| peer.name.is_some();
+    if !table.has("tls") && peers.as_ref().is_some_and(|peers| peers.iter().any(is_named)) {
+        let mend = "add upstream.tls, or write the address alone";
+        let reason = "names what a certificate must be for, and there is no TLS";
+        faults.add(table.span("peers"), table.place("peers"), reason, mend);
+    }
+    let host = host.or_else(|| peers.as_ref()?.first().map(PeerHost::host));
     let name = host.as_deref().and_then(Name::of_host);
     if table.has("tls") && host.is_some() && name.is_none() {
         let mend = "write the name that n4n's certificate is for, without underscores";

@@ -273,7 +273,7 @@ impl Cause {
             Self::ConnectFailed => ("connect_failed", "the system makes no connection"),
             Self::CertificateName => (
                 "certificate_name",
-                "its certificate is for other names; set upstream.host to one of them, or have it issued for that",
+                "its certificate is for other names; set upstream.host, or the peer's own name, to one of them, or have it issued for that",
             ),
             Self::CertificateNoName => (
                 "certificate_no_name",

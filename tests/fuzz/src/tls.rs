@@ -15,16 +15,24 @@ mod pem;
 #[path = "../../../src/tls/validity.rs"]
 mod validity;
 
+use std::fmt;
+
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
-pub use clients::ClientCa;
+pub use clients::{ClientAuth, ClientCa};
 pub use expiry::{Expiring, Use};
 pub use listener::server_config;
 pub use material::{Beside, Unusable, authorities, certificates, pair, private_key};
 
 /// The name that an upstream's certificate must be for.
-#[derive(Debug, Clone)]
-pub struct Name(#[expect(dead_code, reason = "shown by Debug")] ServerName<'static>);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name(ServerName<'static>);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.to_str())
+    }
+}
 
 impl Name {
     /// The name in a Host.

@@ -15,7 +15,7 @@ use source::{SourceFile, root, rust_files};
 const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["demo", "explain"],
-    &["server", "print"],
+    &["server", "print", "secret_input"],
     &["admin", "serve"],
     &["passage", "exchange"],
     &["request"],

@@ -1,0 +1,46 @@
+//! One entry of `upstream.peers`.
+
+use std::sync::Arc;
+
+use toml::de::DeValue;
+
+use super::{table::Value, units::HostPort};
+use crate::tls::Name;
+
+/// An n4n host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerHost {
+    /// Where it is.
+    pub address: HostPort,
+    /// The name that its certificate must be for; none: that of all peers.
+    pub name: Option<Arc<Name>>,
+}
+
+impl PeerHost {
+    /// What it is called where `upstream.host` says nothing.
+    pub(super) fn host(&self) -> String {
+        self.name.as_ref().map_or_else(|| self.address.host.clone(), |name| name.to_string())
+    }
+}
+
+impl Value for PeerHost {
+    const EXPECTED: &'static str = "a host and a port, such as \"n4n-1.internal:443\" or \"[2001:db8::1]:80\", or, for a certificate \
+         of its own name, { address = \"10.0.0.2:443\", name = \"n4n-2.internal\" }";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        let Some(table) = value.as_table() else {
+            return HostPort::read(value).map(|address| Self { address, name: None });
+        };
+        let known = ["address", "name"];
+        if let Some((key, _)) = table.iter().find(|(key, _)| !known.contains(&key.get_ref().as_ref())) {
+            return Err(Some(format!("has the unknown key `{}`", key.get_ref())));
+        }
+        let part = |key: &str| table.get(key).map(|value| value.get_ref());
+        let address = part("address").ok_or_else(|| Some("has no `address`".to_owned()))?;
+        let name = part("name").map(|name| {
+            let name = name.as_str().and_then(Name::of_host).map(Arc::new);
+            name.ok_or_else(|| Some("has a `name` that no certificate can be checked for".to_owned()))
+        });
+        Ok(Self { address: HostPort::read(address)?, name: name.transpose()? })
+    }
+}
