@@ -17,9 +17,13 @@ static KEYS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&pattern).expect("a fixed pattern")
 });
 
-/// The value of a field, or else what stands between the marks of a target and a form.
+/// A field's value.
 static VALUES: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"(?m-u)(^[!-9;-~]+: )([^\r\n]+)|([^\s&=/?]+)").expect("a fixed pattern"));
+    LazyLock::new(|| Regex::new(r"(?m-u)^([!-9;-~]+: )([^\r\n]+)").expect("a fixed pattern"));
+
+/// What stands between the marks of a target, a form or a list.
+static PIECES: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?-u)()([^\s&=/?,;:]+)").expect("a fixed pattern"));
 
 /// What is not to be shown of one request.
 pub(super) struct Secrets<'a> {
@@ -53,12 +57,13 @@ impl<'a> Secrets<'a> {
     /// A request as text, without them.
     pub(super) fn hide(&self, request: &[u8]) -> String {
         let request = KEYS.replace_all(request, &b"${1}${2}***"[..]);
-        let hidden = VALUES.replace_all(&request, |found: &Captures<'_>| {
-            let prefix = found.get(1).map_or(&b""[..], |name| name.as_bytes());
-            let value = found.get(2).or(found.get(3)).map_or(&b""[..], |value| value.as_bytes());
+        let hide = |found: &Captures<'_>| {
+            let (before, value) = (&found[1], &found[2]);
             let is_hidden = self.has(value) || self.has(&percent_decode(value).collect::<Vec<_>>());
-            [prefix, if is_hidden { MASK.as_bytes() } else { value }].concat()
-        });
+            [before, if is_hidden { MASK.as_bytes() } else { value }].concat()
+        };
+        let hidden = VALUES.replace_all(&request, hide);
+        let hidden = PIECES.replace_all(&hidden, hide);
         String::from_utf8_lossy(&hidden).into_owned()
     }
 }

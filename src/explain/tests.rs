@@ -147,3 +147,58 @@ fn a_listed_user_is_held_to_its_own_rules() {
         assert_eq!(explain_by(&users, &request).verdict, verdict, "{users}");
     }
 }
+
+#[test]
+fn a_key_is_hidden_wherever_it_stands() {
+    let key = "hidden-0123456789abcdef";
+    let digest = format!("{:x}", crate::policy::access::KeyDigest::of(key.as_bytes()));
+    let users = format!(
+        "policy.other_paths = \"forward\"\nusers = [{{ name = \"Keyed\", key_sha256 = [\"{digest}\"] }}, {{ name = \"open\" }}]"
+    );
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    for (request, places) in [
+        (
+            format!(
+                "GET /a/{key}?x={key} HTTP/1.1\r\nHost: h\r\nReferer: https://h/{key}?{key}, {key}\r\n\r\n"
+            ),
+            &["path"][..],
+        ),
+        (
+            format!(
+                "PATCH /api/customer/unlock HTTP/1.1\r\nHost: h\r\napi-username: {key}\r\napi-key: other\r\n{form}Content-Length: 15\r\n\r\ncustomer_id=191"
+            ),
+            &["api_username"],
+        ),
+        (
+            // A listed name in the place of the key tells that the other is one.
+            format!(
+                "PATCH /api/customer/unlock HTTP/1.1\r\nHost: h\r\napi-username: hidden-other\r\napi-key: OPEN\r\n{form}Content-Length: 20\r\n\r\norderid=hidden-other"
+            ),
+            &["api_username"],
+        ),
+        (
+            format!(
+                "PATCH /api/customer/unlock HTTP/1.1\r\nHost: h\r\napi-username: Keyed\r\napi-key: {key}\r\n{form}Content-Length: {}\r\n\r\norderid={key}",
+                8 + key.len()
+            ),
+            &["lookup_value"],
+        ),
+        (
+            // What is refused, and for another reason, is shown as PHP reads it.
+            format!(
+                "PATCH /api/customer/unlock HTTP/1.1\r\nHost: h\r\napi-username: Keyed\r\napi-key: {key}\r\n{form}Content-Length: {}\r\n\r\n{key}={key}",
+                1 + 2 * key.len()
+            ),
+            &[],
+        ),
+    ] {
+        let explanation = explain_by(&users, &request);
+        assert_eq!(explanation.misplaced_keys, places, "{request}");
+        let told = format!("{explanation}{explanation:?}{}", serde_json::to_string(&explanation).unwrap());
+        assert!(!told.contains("hidden"), "{told}");
+    }
+    // An id that is the key as well is a number, and shown.
+    let request = format!("{}Content-Length: 15\r\n\r\ncustomer_id=191", HEAD.replace("hidden", "191"));
+    let canonical = explain(&request).canonical_request.unwrap();
+    assert!(canonical.contains("api-key: ***") && canonical.ends_with("customer_id=191"), "{canonical}");
+}

@@ -89,9 +89,13 @@ impl KnownKeys {
         if self.names.is_empty() {
             return None;
         }
-        // A key that is looked for among the names is overwritten in memory afterwards.
-        let name = Zeroizing::new(str::from_utf8(text).ok()?.to_ascii_lowercase());
-        self.names.get(name.as_str())
+        let text = str::from_utf8(text).ok()?;
+        if !text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return self.names.get(text);
+        }
+        // It may be a key, which is not left in memory.
+        let folded = Zeroizing::new(text.to_ascii_lowercase());
+        self.names.get(folded.as_str())
     }
 
     /// Whether the name of these credentials is a key; `is_listed` says whether it is the name of a listed user.
