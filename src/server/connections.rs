@@ -109,7 +109,8 @@ impl Place {
             }
             drop(place);
             // Others are on their way out. One may have stayed, for a request that came in that moment.
-            if !(if waited == 0 { open.has_idle() } else { open.evict() }) {
+            let may_leave = if waited == 0 { open.has_idle() } else { open.evict() };
+            if !may_leave {
                 return None;
             }
             sleep(Duration::from_millis(1)).await;
