@@ -21,6 +21,7 @@ use crate::{
     audit::Trail,
     config::Settings,
     descriptors::{self, Shares},
+    enumeration::Watchlist,
     outcome::Record,
     quota::{Ledger, Quotas},
     quota_store::Store,
@@ -29,6 +30,7 @@ use crate::{
         limited::{Limited, QUIET, Spell},
         metrics::Metrics,
         refusals::Refusals,
+        suspects::Suspects,
     },
     threads,
     tls::HandshakeFailure,
@@ -50,6 +52,8 @@ pub struct Gateway {
     pub in_flight: AtomicUsize,
     /// What was refused or failed last.
     pub refusals: Refusals,
+    /// Who asked for too many different customers last.
+    pub suspects: Suspects,
     /// The Redis that the settings in force name.
     pub quota_store: watch::Sender<Option<Arc<Store>>>,
     /// Notified when other settings are in force.
@@ -106,6 +110,8 @@ pub struct Live {
     pub users: Users,
     /// The accounts of everyone else.
     pub ledger: Ledger,
+    /// What everyone else asked for; none where that is not counted.
+    pub watchlist: Option<Watchlist>,
     /// The n4n hosts.
     pub peers: Arc<Peers>,
     /// The access log; none where it is off.
@@ -131,6 +137,7 @@ impl Gateway {
             metrics,
             in_flight: AtomicUsize::new(0),
             refusals: Refusals::default(),
+            suspects: Suspects::default(),
             reloaded: Notify::new(),
             phase: watch::Sender::new(Phase::Starting),
             quota_store,
@@ -220,6 +227,9 @@ impl Gateway {
         self.metrics.in_flight.set(signed(self.in_flight.load(Ordering::Relaxed)));
         self.metrics.quota_users.set(signed(ledger.remembered()));
         self.metrics.quota_evictions.inc_by(ledger.take_forgotten());
+        if let Some(watchlist) = &live.watchlist {
+            self.metrics.enumeration.remembers(watchlist.remembered(), watchlist.take_evicted());
+        }
         self.metrics.peers(live.peers.by_name());
     }
 
@@ -274,6 +284,7 @@ impl Gateway {
     pub fn record(&self, live: &Live, record: &Record<'_>) {
         self.metrics.record(record);
         self.refusals.record(record);
+        self.suspects.record(record);
         if let Some(log) = &live.access_log {
             log.write(record);
         }
@@ -316,6 +327,9 @@ impl Live {
         let users = Users::open(&settings.users, quota_for_all, metrics, known, now);
         let quotas = Quotas { users: settings.quota, clients: settings.client_quota };
         let ledger = Ledger::open(quotas, previous.map(|previous| &previous.ledger), now);
+        let watchlist = settings.enumeration.map(|unlisted| {
+            Watchlist::open(unlisted, previous.and_then(|previous| previous.watchlist.as_ref()), now)
+        });
         let peers = previous
             .filter(|previous| previous.settings.upstream.peers == settings.upstream.peers)
             .map_or_else(
@@ -329,7 +343,8 @@ impl Live {
         let generation = previous.map_or(0, |previous| previous.generation + 1);
         let since = SystemTime::now();
         let shares = Shares::of(&settings, descriptors::limit());
-        let live = Self { settings, since, generation, shares, users, ledger, peers, access_log, trail };
+        let live =
+            Self { settings, since, generation, shares, users, ledger, watchlist, peers, access_log, trail };
         live.warn();
         Ok(live)
     }

@@ -65,6 +65,8 @@ pub enum Reason {
     AuditUnavailable,
     /// No peer is healthy.
     UpstreamUnavailable,
+    /// The api-username asks for more different customers than it may.
+    EnumerationSuspected,
     /// The api-username is over its quota.
     QuotaExceeded,
     /// No connection to the upstream could be made.
@@ -94,7 +96,7 @@ pub struct Face {
 
 impl Reason {
     /// Every reason, in the order of judgement.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::RequestMalformed,
         Self::HeaderTimeout,
         Self::FramingAmbiguous,
@@ -123,6 +125,7 @@ impl Reason {
         Self::Overloaded,
         Self::AuditUnavailable,
         Self::UpstreamUnavailable,
+        Self::EnumerationSuspected,
         Self::QuotaExceeded,
         Self::UpstreamUnreachable,
         Self::UpstreamBroken,
@@ -315,6 +318,12 @@ impl Reason {
                 "upstream_unavailable",
                 "No n4n host is available",
                 "Nothing was forwarded. Send the call again after the seconds in Retry-After.",
+            ),
+            Self::EnumerationSuspected => (
+                Some(StatusCode::TOO_MANY_REQUESTS),
+                "enumeration_suspected",
+                "This api-username asks for too many different customers",
+                "Ask for another customer after the seconds in Retry-After; those asked for before may be asked for again.",
             ),
             Self::QuotaExceeded => (
                 Some(StatusCode::TOO_MANY_REQUESTS),

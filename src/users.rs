@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use crate::{
     config::User,
+    enumeration::{Limit, Watch, Watched},
     outcome::UserCounters,
     policy::UserRules,
     quota::{Account, Balance, ListedAccount, Quota},
@@ -24,6 +25,7 @@ pub struct ListedUser {
     /// The user's requests.
     pub counters: UserCounters,
     account: Option<Arc<ListedAccount>>,
+    watch: Option<Watch>,
 }
 
 impl Users {
@@ -40,7 +42,10 @@ impl Users {
         let open = |user: &User| {
             let quota = user.quota.or(quota_for_all);
             let known = previous.and_then(|previous| previous.find(&user.name));
-            let user = match known.filter(|known| known.rules == user.rules && known.quota() == quota) {
+            let is_same = |known: &&Arc<ListedUser>| {
+                (&known.rules, known.quota(), known.limit()) == (&user.rules, quota, user.enumeration)
+            };
+            let user = match known.filter(is_same) {
                 Some(unchanged) => unchanged.clone(),
                 None => Arc::new(ListedUser::open(user, quota, known.map(|known| &**known), metrics, now)),
             };
@@ -77,6 +82,9 @@ impl ListedUser {
                 Some(kept) => kept.account.clone(),
                 None => quota.map(|quota| Arc::new(ListedAccount::open(quota, now))),
             },
+            watch: user
+                .enumeration
+                .map(|limit| Watch::open(limit, previous.and_then(|previous| previous.watch.as_ref()), now)),
         }
     }
 
@@ -88,6 +96,16 @@ impl ListedUser {
     /// The account that the user's calls are taken from; none where no quota applies.
     pub fn account(&self) -> Option<Account<'_>> {
         self.account.as_deref().map(Account::from)
+    }
+
+    /// How many different customers the user may ask for, if there is a limit.
+    pub fn limit(&self) -> Option<Limit> {
+        self.watch.as_ref().map(Watch::limit)
+    }
+
+    /// What the user asked for; none where no limit applies.
+    pub fn watched(&self) -> Option<Watched<'_>> {
+        self.watch.as_ref().map(Watch::watched)
     }
 
     /// What is left of the user's quota; none where no quota applies.
@@ -111,7 +129,7 @@ mod tests {
     fn user(name: &str, key: Option<&str>, burst: Option<u32>) -> User {
         let keys = key.map(|key| [KeyDigest::of(key.as_bytes()); 2]);
         let rules = UserRules { keys, networks: None };
-        User { name: name.into(), rules, quota: burst.map(burst_of) }
+        User { name: name.into(), rules, quota: burst.map(burst_of), enumeration: None }
     }
 
     /// How many calls pass at that moment; none where no quota says so.

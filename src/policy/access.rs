@@ -75,6 +75,11 @@ impl Access {
         Self { refuses_unlisted, decoy: [KeyDigest([0; 32]); 2], digests }
     }
 
+    /// Whether only listed users may call.
+    pub const fn refuses_unlisted(&self) -> bool {
+        self.refuses_unlisted
+    }
+
     /// Judges a call's credentials; `listed` has the rules of the user that they name, if it is listed.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! What one request carries from its head to its record.
 
+mod enumeration;
 pub mod forwarded;
 pub mod problem;
 
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use crate::{
     audit::{self, Intent, Seen, Trail},
     downstream::Client,
+    enumeration::Asked,
     gateway::{Gateway, Live},
     outcome::{Beginning, Outcome, Record, RequestId, UnlockResult},
     policy::{Call, Credentials, Lookup, LookupKey},
@@ -62,6 +64,8 @@ pub struct Request {
     pub lookup: Option<LookupKey>,
     /// The state of the quota that was asked last.
     pub rate_limit: Option<RateLimit>,
+    /// What became of the value it looks up, once its user's values were counted.
+    pub asked: Option<Asked>,
     /// Whether observe mode applies to this request.
     pub is_observed: bool,
     /// The first rule that observe mode let it break.
@@ -109,6 +113,7 @@ impl Request {
             user: None,
             lookup: None,
             rate_limit: None,
+            asked: None,
             is_observed: false,
             observed: None,
             upstream: UpstreamRecord::default(),
@@ -248,6 +253,7 @@ impl Request {
 
     /// Makes the one record of how it ended; `status` is what the client was sent.
     pub fn record(&self, outcome: Outcome, status: Option<u16>) {
+        let (suspicion, passed_by) = self.told_suspicion(outcome);
         self.gateway.record(
             &self.live,
             &Record {
@@ -265,7 +271,8 @@ impl Request {
                 peer: self.upstream.peer,
                 lookup: self.lookup,
                 unlock: self.upstream.unlock,
-                observed: self.observed,
+                observed: self.observed.or(passed_by),
+                suspicion,
             },
         );
     }

@@ -105,6 +105,7 @@ impl Service {
                 let status = answer.head.status;
                 let result = crate::exchange::result::of(&answer);
                 request.upstream.unlock = Some(result);
+                request.learn(result);
                 request.conclude(audit::Seen::Answer { status, result }, None).await;
                 let persists = request.head.persists && client.is_read() && !self.gateway.is_ending();
                 let is_sent = relay(&request, &answer, &mut client, persists).await.is_ok();
@@ -152,6 +153,7 @@ impl Service {
 
     /// Answers a request that was refused.
     async fn refuse<C: Client>(&self, mut request: Request, client: C, reason: Reason) -> Next<C> {
+        request.take_back();
         // There is an intent where the trail had to be tried first.
         request.conclude(audit::Seen::Nothing, Some(reason)).await;
         let is_body_at_fault = matches!(reason, Reason::BodyTimeout | Reason::BodyMalformed);
@@ -217,6 +219,7 @@ fn record(
         lookup: None,
         unlock: None,
         observed: None,
+        suspicion: None,
     };
     gateway.record(&gateway.live(), &record);
 }

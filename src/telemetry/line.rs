@@ -171,6 +171,7 @@ mod tests {
             lookup: Some(LookupKey::OrderId),
             unlock: None,
             observed: Some(Reason::QuotaExceeded),
+            suspicion: None,
         };
         assert_eq!(
             line(&record),
@@ -201,6 +202,7 @@ mod tests {
             lookup: None,
             unlock: None,
             observed: None,
+            suspicion: None,
         };
         let line = line(&record);
         assert_eq!(line["time"], "1970-01-01T00:00:00.000000000Z");

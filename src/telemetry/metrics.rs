@@ -14,7 +14,10 @@ use crate::{
     config::HostPort,
     outcome::{Outcome, Record, UnlockResult, UserCounters},
     reason::Reason,
-    telemetry::reading::{BUCKETS, Distribution, Reading},
+    telemetry::{
+        enumeration_metrics::EnumerationMetrics,
+        reading::{BUCKETS, Distribution, Reading},
+    },
     tls::{Expiring, HandshakeFailure},
     unserved::{ConnectionRefused, StreamRefused},
     upstream::peer::Peer,
@@ -75,6 +78,8 @@ pub struct Metrics {
     pub quota_store_errors: IntCounter,
     /// Unlisted users whose quota is remembered.
     pub quota_users: IntGauge,
+    /// What is counted of users who ask for many different customers.
+    pub enumeration: EnumerationMetrics,
 }
 
 impl Default for Metrics {
@@ -193,6 +198,7 @@ impl Metrics {
                 "Questions to Redis that failed or were answered late, and failed attempts to connect to it.",
             ),
             quota_users: make.gauge("quota_users", "Unlisted users whose quota is remembered."),
+            enumeration: EnumerationMetrics::new(&make),
             registry,
         }
     }
@@ -254,6 +260,7 @@ impl Metrics {
             self.observed[observed as usize].inc();
         }
         record.listed.unwrap_or(&self.other_users)[outcome.index()].inc();
+        self.enumeration.record(record);
     }
 
     /// Counts a TLS handshake that failed.
@@ -326,7 +333,7 @@ fn class_of(status: Option<u16>) -> usize {
 }
 
 /// Makes metrics and registers them under the gateway's prefix.
-struct Maker<'a>(&'a Registry);
+pub(super) struct Maker<'a>(&'a Registry);
 
 const DEFINITION: &str = "metric names and labels are constants, valid and used once";
 
@@ -345,15 +352,15 @@ impl Maker<'_> {
         metric
     }
 
-    fn counter(&self, name: &str, help: &str) -> IntCounter {
+    pub(super) fn counter(&self, name: &str, help: &str) -> IntCounter {
         self.add(IntCounter::with_opts(Self::opts(name, help)))
     }
 
-    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+    pub(super) fn gauge(&self, name: &str, help: &str) -> IntGauge {
         self.add(IntGauge::with_opts(Self::opts(name, help)))
     }
 
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.add(IntCounterVec::new(Self::opts(name, help), labels))
     }
 
@@ -368,7 +375,7 @@ impl Maker<'_> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the only home of label strings")]
-fn counter(counters: &IntCounterVec, labels: &[&str]) -> IntCounter {
+pub(super) fn counter(counters: &IntCounterVec, labels: &[&str]) -> IntCounter {
     counters.with_label_values(labels)
 }
 

@@ -1,6 +1,7 @@
 //! What operators see: metrics, the access log and the last refusals, made from the same records, and the operational log.
 
 pub mod access_log;
+pub mod enumeration_metrics;
 pub mod limited;
 mod line;
 pub mod log;
@@ -8,4 +9,5 @@ pub mod metrics;
 pub mod reading;
 pub mod refusals;
 mod sink;
+pub mod suspects;
 mod writer;

@@ -74,7 +74,7 @@ impl Refusals {
     }
 }
 
-fn beginning(name: &str) -> &str {
+pub(super) fn beginning(name: &str) -> &str {
     name.char_indices().nth(NAME_LENGTH).map_or(name, |(end, _)| &name[..end])
 }
 
@@ -102,6 +102,7 @@ mod tests {
             lookup: None,
             unlock: None,
             observed: None,
+            suspicion: None,
         }
     }
 

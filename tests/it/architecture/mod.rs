@@ -25,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["unserved", "upstream"],
     &["alarm", "config", "outcome"],
     &["policy", "quota_store", "tls"],
-    &["files", "lookup", "quota", "wire"],
+    &["enumeration", "files", "lookup", "quota", "wire"],
     &["reason", "stand_in"],
     &["operation", "php", "threads"],
 ];
