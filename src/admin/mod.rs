@@ -3,6 +3,7 @@
 mod listener;
 mod page;
 mod sampler;
+mod suspects;
 
 use std::{future::pending, sync::Arc};
 

@@ -16,6 +16,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
+use super::suspects::{Suspect, is_watching};
 use crate::{
     gateway::{Gateway, Live, Phase},
     outcome::{Outcome, UnlockResult},
@@ -68,6 +69,9 @@ struct Event<'a> {
     peers: Vec<Host>,
     users: Vec<User>,
     refusals: Vec<Refused>,
+    /// Whether it is counted of anybody how many different customers they ask for.
+    watches: bool,
+    suspects: Vec<Suspect>,
 }
 
 #[derive(Serialize)]
@@ -212,6 +216,8 @@ impl Sampler {
             peers: hosts(&live.peers),
             users: users(&live, &refusals),
             refusals: refusals.into_iter().map(Refused::from).collect(),
+            watches: is_watching(&live),
+            suspects: self.gateway.suspects.latest().into_iter().map(Suspect::from).collect(),
         };
         let json = serde_json::to_string(&event).expect("numbers and text can always be written");
         // `retry` is how long a browser waits before it connects again.
@@ -334,7 +340,7 @@ fn rounded(value: f64, digits: f64) -> f64 {
     (value * digits).round() / digits
 }
 
-fn millis(time: SystemTime) -> u64 {
+pub(super) fn millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,6 +10,7 @@ mod check;
 mod clients;
 mod demo;
 mod differential;
+mod enumeration;
 mod exchange;
 mod explain;
 mod faulty_answers;
