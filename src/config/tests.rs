@@ -123,6 +123,37 @@ fn a_health_check_has_its_defaults_and_its_faults() {
 }
 
 #[test]
+fn a_user_has_the_limit_of_all_but_for_what_it_says_itself() {
+    let limits = |section: &str, user: &str| {
+        let settings = parse(&format!("{MINIMAL}{section}\n[[users]]\nname = \"a\"\n{user}")).unwrap();
+        let numbers = |limit: Limit| (limit.distinct.get(), limit.per.as_secs(), limit.enforces);
+        (
+            settings.enumeration.map(|unlisted| numbers(unlisted.limit)),
+            settings.users[0].enumeration.map(numbers),
+        )
+    };
+    let (default, own) = (Some((50, 3600, false)), Some((9, 60, true)));
+    let section = "enumeration = { distinct = 9, per = \"1m\", mode = \"enforce\" }";
+    for (section, user, want) in [
+        ("", "", (None, None)),
+        ("", "enumeration = {}", (None, default)),
+        ("[enumeration]", "", (default, default)),
+        (section, "", (own, own)),
+        (section, "enumeration = {}", (own, own)),
+        (section, "enumeration = { distinct = 3 }", (own, Some((3, 60, true)))),
+        (section, "enumeration = { mode = \"observe\" }", (own, Some((9, 60, false)))),
+        (section, "enumeration = { mode = \"off\" }", (own, None)),
+        (
+            "[enumeration]",
+            "enumeration = { mode = \"enforce\", per = \"744h\" }",
+            (default, Some((50, 2_678_400, true))),
+        ),
+    ] {
+        assert_eq!(limits(section, user), want, "{section} {user}");
+    }
+}
+
+#[test]
 fn syntax_errors_are_told_by_line() {
     let faults = parse("[listen\nhttp = [").unwrap_err();
     assert!(faults[0].starts_with("line 1: the file: "), "{faults:?}");

@@ -137,6 +137,7 @@ def trouble(page, folder):
                 f'listen = {{ http = ["127.0.0.1:{http_port}"], admin = "127.0.0.1:{admin_port}" }}\n'
                 f'upstream.peers = ["{peer}"]\n'
                 'quota = { requests = 1, per = "1m", burst = 5 }\nlog.access = "off"\n'
+                'enumeration = { distinct = 3 }\n'
                 '[[users]]\nname = "ada"\nquota = { requests = 1, per = "1s", burst = 40 }\n'
             )
         gateway = Process("run", "--config", config)
@@ -158,12 +159,17 @@ def trouble(page, folder):
         assert 429 in {call(address, user=bad) for _ in range(10)}
         for _ in range(35):
             call(address)
+        assert "No one" in page.text("#suspects-empty"), page.text("#suspects-empty")
+        for number in range(5):
+            assert call(address, user="<b>walker</b>", body=f"customer_id={880 + number}") == 200
         for code in ("path_unknown", "credential_missing", "lookup_ambiguous"):
             page.wait(f"{code} is counted", f"{count(code)} === 100")
         page.wait("alike refusals stand together", "document.querySelectorAll('#refusals tbody tr').length === 4")
         page.wait("a user who is not listed is named", f"document.querySelector('#users').textContent.includes('{bad}')")
         page.wait("a listed user is near the quota", "document.querySelector('#users').textContent.includes('of 40')")
-        assert page.ask("document.querySelectorAll('main img').length") == 0, "names are text, not markup"
+        page.wait("a walk is told", "document.querySelector('#suspects').textContent.includes('<b>walker</b>')")
+        page.wait("each of its calls", "document.querySelector('#suspects tbody td.number').textContent > '1'")
+        assert page.ask("document.querySelectorAll('main img, #suspects b').length") == 0, "names are text, not markup"
         page.wait("the storm is in the chart", "document.querySelector('#chart path.rejected').getAttribute('d')")
         screenshots(page, "storm", ["light", "dark"])
 
