@@ -125,13 +125,13 @@ impl Sketch {
 
     fn cell(&self, cell: usize) -> Option<Slot> {
         let pair = self.cells[cell / 2];
-        let kept = if cell % 2 == 0 { pair & 0xf } else { pair >> 4 };
+        let kept = if cell & 1 == 0 { pair & 0xf } else { pair >> 4 };
         kept.checked_sub(1).map(Slot)
     }
 
     fn set(&mut self, cell: usize, kept: u8) {
         let pair = &mut self.cells[cell / 2];
-        *pair = if cell % 2 == 0 { *pair & 0xf0 | kept } else { *pair & 0xf | kept << 4 };
+        *pair = if cell & 1 == 0 { *pair & 0xf0 | kept } else { *pair & 0xf | kept << 4 };
     }
 
     fn hit_at(&mut self, cell: usize, slot: Slot) -> bool {

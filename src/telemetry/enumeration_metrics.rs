@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntGauge};
 
-use super::metrics::{Maker, counter};
+use super::series::{Maker, counter};
 use crate::{outcome::Record, reason::Reason};
 
 /// What is counted of users who ask for many different customers.

@@ -8,6 +8,7 @@ pub mod log;
 pub mod metrics;
 pub mod reading;
 pub mod refusals;
+mod series;
 mod sink;
 pub mod suspects;
 mod writer;

@@ -1,3 +1,5 @@
+//! How much memory many users take.
+
 use super::*;
 use crate::enumeration::window::FEW;
 

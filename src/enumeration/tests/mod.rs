@@ -1,3 +1,5 @@
+//! What a window lets pass, tells and forgets, on a clock of the test's own.
+
 mod memory;
 mod rates;
 mod sketching;
@@ -140,7 +142,7 @@ fn what_is_refused_for_something_else_does_not_count() {
         let caller = Caller::new(1000);
         let mut seeded = Seeded(1);
         for _ in 0..counted {
-            caller.ask(seeded.value());
+            caller.ask(seeded.value()).unwrap();
         }
         let count = |caller: &Caller| caller.watch.values.window.lock().unwrap().last_count();
         let before = count(&caller);

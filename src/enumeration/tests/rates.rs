@@ -1,3 +1,5 @@
+//! Whom the limit misses and whom it accuses wrongly, over seeded traffic.
+
 use super::*;
 
 /// Who asks, and how it went.

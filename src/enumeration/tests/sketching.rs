@@ -1,3 +1,5 @@
+//! Exact while there are few, within the stated error beyond that.
+
 use super::*;
 use crate::enumeration::{sketch::RECENT, window::FEW};
 

@@ -1,3 +1,5 @@
+//! Whose values are remembered, how many users' at most, and across a reload.
+
 use super::*;
 
 fn unlisted(distinct: u32, max_users: usize) -> UnlistedLimit {
