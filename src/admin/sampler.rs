@@ -25,6 +25,7 @@ use crate::{
     telemetry::{
         reading::{Distribution, Reading},
         refusals::Refusal,
+        suspects,
     },
     upstream::{Peers, peer::Standing},
     users::ListedUser,
@@ -188,6 +189,7 @@ impl Sampler {
             Latency { of, count: minute.count(), quantiles: [0.5, 0.9, 0.99].map(quantile) }
         };
         let [forwarded, rejected, ..] = &now.durations;
+        let suspect = |suspect: suspects::Suspect| Suspect::at(millis(suspect.time), suspect);
         let event = Event {
             version: env!("CARGO_PKG_VERSION"),
             phase: match *self.gateway.phase().borrow() {
@@ -217,7 +219,7 @@ impl Sampler {
             users: users(&live, &refusals),
             refusals: refusals.into_iter().map(Refused::from).collect(),
             watches: is_watching(&live),
-            suspects: self.gateway.suspects.latest().into_iter().map(Suspect::from).collect(),
+            suspects: self.gateway.suspects.latest().into_iter().map(suspect).collect(),
         };
         let json = serde_json::to_string(&event).expect("numbers and text can always be written");
         // `retry` is how long a browser waits before it connects again.
@@ -340,7 +342,7 @@ fn rounded(value: f64, digits: f64) -> f64 {
     (value * digits).round() / digits
 }
 
-pub(super) fn millis(time: SystemTime) -> u64 {
+fn millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::sampler::millis;
 use crate::{gateway::Live, telemetry::suspects};
 
 /// A user who asked for too many.
@@ -22,11 +21,12 @@ pub(super) struct Suspect {
     times: u64,
 }
 
-impl From<suspects::Suspect> for Suspect {
-    fn from(suspect: suspects::Suspect) -> Self {
-        let suspects::Suspect { time, client, user, is_listed, suspicion, is_refused, times, .. } = suspect;
+impl Suspect {
+    /// The suspect, with the time of its last call as the page has it.
+    pub(super) fn at(time: u64, suspect: suspects::Suspect) -> Self {
+        let suspects::Suspect { client, user, is_listed, suspicion, is_refused, times, .. } = suspect;
         Self {
-            time: millis(time),
+            time,
             client,
             name: user,
             is_listed,

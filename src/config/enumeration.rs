@@ -23,8 +23,9 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
     }
     if unlisted.limit.enforces {
         warnings.push(
-            "enumeration: users who are not listed are counted by the name they give, and another name has not asked \
-             for anything yet; list them, or set access.unlisted_users = \"reject\""
+            "enumeration: users who are not listed are counted by the name they give: whoever invents another has not \
+             asked for anything yet, and whoever knows one can use up what it may ask for; list them with their keys, \
+             or set access.unlisted_users = \"reject\""
                 .into(),
         );
     }

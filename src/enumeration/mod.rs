@@ -5,6 +5,7 @@
 //! counts once however often it is asked for, and one that n4n refused counts as several, since whoever knows their customers
 //! seldom asks for one that is not there.
 
+mod entry;
 mod sketch;
 mod table;
 mod window;
@@ -105,28 +106,32 @@ fn user(name: &str) -> u64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Steps {
     epoch: Instant,
-    length: Duration,
+    /// How long one is, in nanoseconds.
+    length: u64,
 }
 
 impl Steps {
     fn of(per: Duration, epoch: Instant) -> Self {
-        Self { epoch, length: per / (window::STEPS - 1) }
+        Self { epoch, length: nanos(per / (entry::STEPS - 1)) }
     }
 
     /// The step that a moment lies in. It starts anew after 2³², as those who compare steps know.
     fn at(&self, now: Instant) -> u32 {
-        (self.elapsed(now).as_nanos() / self.length.as_nanos()) as u32
+        (self.elapsed(now) / self.length) as u32
     }
 
-    /// How long until so many more have begun.
+    /// How long until so many more have begun, one at least.
     fn until(&self, more: u32, now: Instant) -> Duration {
-        let within = (self.elapsed(now).as_nanos() % self.length.as_nanos()) as u64;
-        (self.length * more).saturating_sub(Duration::from_nanos(within))
+        Duration::from_nanos(self.length * u64::from(more) - self.elapsed(now) % self.length)
     }
 
-    fn elapsed(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.epoch)
+    fn elapsed(&self, now: Instant) -> u64 {
+        nanos(now.saturating_duration_since(self.epoch))
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The values of one listed user, who is never forgotten.

@@ -7,7 +7,7 @@
 
 use super::{
     MISS_WEIGHT, Value,
-    window::{Entry, STEPS, Slot},
+    entry::{Entry, STEPS, Slot},
 };
 
 /// How many cells there are, of four bits each.

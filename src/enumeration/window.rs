@@ -1,62 +1,16 @@
 //! What one user asked for lately: each value while there are few, a sketch of them beyond that.
 
-use super::{MISS_WEIGHT, Value, sketch::Sketch};
-
-/// How many steps a value counts: that in which it was last asked for, and those that make up the period behind it.
-pub(super) const STEPS: u32 = 15;
+use super::{
+    Value,
+    entry::{Entry, STEPS, Slot},
+    sketch::Sketch,
+};
 
 /// How many values are remembered each by itself; as large as a sketch then.
 pub(super) const FEW: usize = 96;
 
 /// How many there is room for at first, after that, and at most: most users ask for a handful.
 const ROOM: [usize; 3] = [8, 32, FEW];
-
-/// The place of a step among [`STEPS`], each of which one lies behind the next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Slot(pub(super) u8);
-
-impl Slot {
-    pub(super) const fn of(step: u32) -> Self {
-        Self((step % STEPS) as u8)
-    }
-
-    /// How many steps ago it was, seen from the latest.
-    pub(super) const fn age(self, latest: Self) -> u32 {
-        (latest.0 as u32 + STEPS - self.0 as u32) % STEPS
-    }
-}
-
-/// A value, whether n4n refused it, and when it was last asked for; in 32 bits, since there are millions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry(u32);
-
-impl Entry {
-    const MISSED: u32 = 1 << 4;
-    const SLOT: u32 = 0xf;
-
-    /// No value: its slot is none of [`STEPS`].
-    pub(super) const NONE: Self = Self(u32::MAX);
-
-    pub(super) const fn new(value: Value, slot: Slot) -> Self {
-        Self(value.0 << 5 | slot.0 as u32)
-    }
-
-    pub(super) const fn value(self) -> Value {
-        Value(self.0 >> 5)
-    }
-
-    pub(super) const fn slot(self) -> Slot {
-        Slot((self.0 & Self::SLOT) as u8)
-    }
-
-    pub(super) const fn is_missed(self) -> bool {
-        self.0 & Self::MISSED != 0
-    }
-
-    const fn weight(self) -> u32 {
-        if self.is_missed() { MISS_WEIGHT } else { 1 }
-    }
-}
 
 /// A new value over the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +71,7 @@ impl Window {
         match &mut self.values {
             Values::Few(entries) => {
                 if let Some(entry) = entries.iter_mut().find(|entry| entry.value() == value) {
-                    entry.0 |= Entry::MISSED;
+                    entry.miss();
                 }
             }
             Values::Many(sketch) => sketch.miss(value, slot),
@@ -184,7 +138,7 @@ impl Window {
         match &mut self.values {
             Values::Few(entries) => match entries.iter_mut().find(|entry| entry.value() == value) {
                 Some(entry) => {
-                    entry.0 = entry.0 & !Entry::SLOT | u32::from(slot.0);
+                    entry.renew(slot);
                     true
                 }
                 None => false,

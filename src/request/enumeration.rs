@@ -24,10 +24,17 @@ impl Request {
         if asked.suspicion.is_some() && enforces { Err(Reason::EnumerationSuspected) } else { Ok(()) }
     }
 
-    /// Learns from n4n's answer whether it knows the customer.
-    pub fn learn(&self, result: UnlockResult) {
-        if let (UnlockResult::Refused, Some(asked), Some(watched)) = (result, &self.asked, self.watched()) {
-            watched.missed(asked, Instant::now());
+    /// Learns from n4n's answer whether it knows the customer. Where it does not know the caller, whoever knows a user's
+    /// name could else use up what that user may ask for.
+    pub fn learn(&self, status: u16, result: UnlockResult) {
+        match (status, result) {
+            (401 | 403, _) => self.take_back(),
+            (_, UnlockResult::Refused) => {
+                if let (Some(asked), Some(watched)) = (&self.asked, self.watched()) {
+                    watched.missed(asked, Instant::now());
+                }
+            }
+            (_, UnlockResult::Unlocked | UnlockResult::Unreadable) => {}
         }
     }
 

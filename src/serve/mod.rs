@@ -105,7 +105,7 @@ impl Service {
                 let status = answer.head.status;
                 let result = crate::exchange::result::of(&answer);
                 request.upstream.unlock = Some(result);
-                request.learn(result);
+                request.learn(status, result);
                 request.conclude(audit::Seen::Answer { status, result }, None).await;
                 let persists = request.head.persists && client.is_read() && !self.gateway.is_ending();
                 let is_sent = relay(&request, &answer, &mut client, persists).await.is_ok();

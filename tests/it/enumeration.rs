@@ -3,7 +3,10 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Call, Gate, Gateway, GatewayBuilder, Message, Reply, Upstream, Wire, binary};
+use crate::harness::{
+    API_KEY, API_USERNAME, Call, Gate, Gateway, GatewayBuilder, Message, Reply, Upstream, Wire, binary,
+    secret_key,
+};
 use crate::page::Events;
 
 const FIVE: &str = "distinct = 5\nper = \"1h\"";
@@ -142,6 +145,21 @@ fn customers_that_n4n_does_not_know_weigh_more() {
     assert!(passes(&mut wire, &customer(2)) && passes(&mut wire, &customer(4)));
     assert!(!passes(&mut wire, &customer(6)));
     assert!(passes(&mut wire, &customer(1)));
+}
+
+#[test]
+fn whoever_knows_a_name_and_not_its_key_uses_nothing_up() {
+    let upstream = Upstream::scripted(|request| match request.one("api-key") {
+        API_KEY => Reply::json("200 OK", "true"),
+        _ => Reply::json("401 Unauthorized", "{\"result\":\"Error\"}"),
+    });
+    let gateway = gateway(&upstream).set("enumeration", ENFORCED).start();
+    let mut wire = gateway.connect();
+    for number in 0..20 {
+        let stranger = customer(number).set("api-key", &secret_key("stranger"));
+        assert_eq!(wire.call(&stranger).status(), 401, "n4n's own answer");
+    }
+    assert_eq!(passed(&mut wire, API_USERNAME, 10..20), 5);
 }
 
 #[test]
@@ -296,7 +314,7 @@ fn limits_that_do_not_do_what_they_seem_to_are_told() {
     let rare = "quota = { requests = 1, per = \"1h\", burst = 2 }\n";
     for (text, warning) in [
         ("enumeration = {}".to_owned(), None),
-        ("enumeration = { mode = \"enforce\" }".to_owned(), Some("another name has not asked for anything yet")),
+        ("enumeration = { mode = \"enforce\" }".to_owned(), Some("whoever knows one can use up what it may ask for")),
         (format!("{rare}enumeration = {{}}"), Some("of users who are not listed is never reached: the quota lets 3 calls")),
         (format!("{rare}enumeration = {{ distinct = 8 }}"), None),
         (format!("{rare}users = [{{ name = \"a\", enumeration = {{}} }}]"), Some("of user `a` is never reached")),

@@ -24,7 +24,7 @@ fn many_values_are_counted_within_the_stated_error() {
         for seed in 0..TRIALS {
             let (mut window, mut seeded) = (Window::at(0), Seeded(seed << 32 | u64::from(count)));
             for number in 0..count {
-                window.ask(seeded.value(), number * window::STEPS / count, u32::MAX, false);
+                window.ask(seeded.value(), number * entry::STEPS / count, u32::MAX, false);
             }
             errors.push((f64::from(window.last_count()) - f64::from(count)) / f64::from(count));
         }
@@ -81,9 +81,9 @@ fn many_become_few_again() {
     for _ in 0..40 {
         window.ask(seeded.value(), 5, u32::MAX, false);
     }
-    window.ask(seeded.value(), window::STEPS, u32::MAX, false);
+    window.ask(seeded.value(), entry::STEPS, u32::MAX, false);
     let count = window.last_count();
     assert!((28..=42).contains(&count), "{count}: some of the last hit cells that others had hit");
-    window.ask(seeded.value(), 3 * window::STEPS, u32::MAX, false);
+    window.ask(seeded.value(), 3 * entry::STEPS, u32::MAX, false);
     assert_eq!(window.last_count(), 1);
 }
