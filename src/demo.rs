@@ -31,6 +31,7 @@ pub fn run(http: SocketAddr, admin: SocketAddr, traffic: bool, control: Control)
         "listen = {{ http = [\"{http}\"], admin = \"{admin}\" }}\n\
          upstream.peers = [\"{}\"]\n\
          quota = {{ requests = 10, per = \"1s\", burst = 20 }}\n\
+         enumeration = {{}}\n\
          users = [{{ name = \"{SAMPLE_USERNAME}\" }}]\n",
         n4n.local_addr()?
     );

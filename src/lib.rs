@@ -5,8 +5,9 @@
 //! 1. [`server`] accepts its connection, within [`config`]'s bounds, and hands it to a worker's [`serve`].
 //! 2. [`downstream`] reads its head and its body, each in time; [`wire`] parses what HTTP/1.1 brings.
 //! 3. [`request`] carries it from there on, until its record is made.
-//! 4. [`exchange`] admits it: [`policy`] judges client, path, head, access, and a body read as [`php`] reads it; [`quota`],
-//!    or the [`quota_store`] that gateways share, counts it; [`audit`] has its intent; or a [`reason`] names what is wrong.
+//! 4. [`exchange`] admits it: [`policy`] judges client, path, head, access, and a body read as [`php`] reads it;
+//!    [`enumeration`] counts what its user asks for; [`quota`], or the [`quota_store`] that gateways share, counts it;
+//!    [`audit`] has its intent; or a [`reason`] names what is wrong.
 //! 5. A judged call is sent by [`exchange`] in its canonical form, at most once, to a peer that [`upstream`] chooses. A
 //!    request for another path streams through Pingora's proxy in [`passage`].
 //! 6. [`outcome`] is how it ended: the one record that [`telemetry`] counts and logs.
@@ -25,6 +26,7 @@ pub mod config;
 pub mod demo;
 pub mod descriptors;
 pub mod downstream;
+pub mod enumeration;
 pub mod exchange;
 pub mod explain;
 pub mod files;

@@ -9,7 +9,7 @@ use std::{
 use prometheus::IntCounter;
 use uuid::Uuid;
 
-use crate::{policy::LookupKey, reason::Reason};
+use crate::{enumeration::Suspicion, policy::LookupKey, reason::Reason};
 
 /// A request's unique id, sortable by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,6 +177,8 @@ pub struct Record<'a> {
     pub observed: Option<Reason>,
     /// Whom the certificate is for that the client has shown.
     pub client_certificate: Option<&'a str>,
+    /// That it asks for more different customers than its user may, whether it was refused for that or not.
+    pub suspicion: Option<Suspicion>,
 }
 
 /// When something began, on both clocks.

@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use crate::{
     config::User,
+    enumeration::{Limit, Watch, Watched},
     outcome::UserCounters,
     policy::{ApiUsername, Listed, UserRules},
     quota::{Account, Balance, ListedAccount, Quota},
@@ -24,6 +25,7 @@ pub struct ListedUser {
     /// The user's requests.
     pub counters: UserCounters,
     account: Option<Arc<ListedAccount>>,
+    watch: Option<Watch>,
 }
 
 impl Users {
@@ -42,7 +44,8 @@ impl Users {
             let name = ApiUsername::from(&*user.name);
             let known = previous.and_then(|previous| previous.find(name.folded()));
             let is_unchanged = |known: &ListedUser| {
-                known.name.as_str() == user.name && known.rules == user.rules && known.quota() == quota
+                known.name.as_str() == user.name
+                    && (&known.rules, known.quota(), known.limit()) == (&user.rules, quota, user.enumeration)
             };
             let user = match known.filter(|known| is_unchanged(known)) {
                 Some(unchanged) => unchanged.clone(),
@@ -81,6 +84,9 @@ impl ListedUser {
                 Some(kept) => kept.account.clone(),
                 None => quota.map(|quota| Arc::new(ListedAccount::open(quota, now))),
             },
+            watch: user
+                .enumeration
+                .map(|limit| Watch::open(limit, previous.and_then(|previous| previous.watch.as_ref()), now)),
         }
     }
 
@@ -97,6 +103,16 @@ impl ListedUser {
     /// The account that the user's calls are taken from; none where no quota applies.
     pub fn account(&self) -> Option<Account<'_>> {
         self.account.as_deref().map(Account::from)
+    }
+
+    /// How many different customers the user may ask for, if there is a limit.
+    pub fn limit(&self) -> Option<Limit> {
+        self.watch.as_ref().map(Watch::limit)
+    }
+
+    /// What the user asked for; none where no limit applies.
+    pub fn watched(&self) -> Option<Watched<'_>> {
+        self.watch.as_ref().map(Watch::watched)
     }
 
     /// What is left of the user's quota; none where no quota applies.
@@ -120,7 +136,7 @@ mod tests {
     fn user(name: &str, key: Option<&str>, burst: Option<u32>) -> User {
         let keys = key.map(|key| [KeyDigest::of(key.as_bytes()); 2]);
         let rules = UserRules { keys, networks: None };
-        User { name: name.into(), rules, quota: burst.map(burst_of) }
+        User { name: name.into(), rules, quota: burst.map(burst_of), enumeration: None }
     }
 
     /// How many calls pass at that moment; none where no quota says so.

@@ -3,6 +3,7 @@
 mod listener;
 mod page;
 mod sampler;
+mod suspects;
 mod visit;
 
 use std::{convert::Infallible, future::pending, sync::Arc};

@@ -148,6 +148,28 @@ function showRefusals(refusals) {
   showRows("refusals", rows);
 }
 
+function showSuspects(suspects, watches) {
+  const rows = suspects.map(({ time, client, name, is_listed, count, distinct, per_ms, is_refused, times }) => {
+    const at = new Date(time);
+    const from = [is_listed ? "listed" : "not listed", client].filter(Boolean).join(", ");
+    return element(
+      "tr",
+      {},
+      element("th", { scope: "row" }, name, element("small", {}, from)),
+      element("td", {}, number.format(count), element("small", {}, `may be ${distinct} in ${duration(per_ms)}`)),
+      element(
+        "td",
+        {},
+        element("span", { className: `code ${is_refused ? "rejected" : "forwarded"}` }, is_refused ? "refused" : "let pass"),
+        element("small", {}, element("time", { dateTime: at.toISOString() }, clock.format(at))),
+      ),
+      cell(times),
+    );
+  });
+  showRows("suspects", rows);
+  show("suspects-empty", watches ? "No one is." : "Not counted: the configuration has no [enumeration].");
+}
+
 const UNLOCKS = {
   unlocked: ["unlocked", "2xx and true"],
   refused: ["refused", "4xx, or another answer"],
@@ -174,7 +196,8 @@ function showPeers(peers) {
 }
 
 function showState(state) {
-  document.body.classList.toggle("observes", state.observes);
+  // What users ask for may be observed by itself.
+  document.body.classList.toggle("observes", state.observes || state.codes.some(({ observed }) => observed > 0));
   show("version", state.version);
   byId("in-flight").replaceChildren(...limited(state.in_flight, state.max_in_flight));
   byId("connections").replaceChildren(...limited(state.connections, state.max_connections));
@@ -195,6 +218,7 @@ function showState(state) {
   showCodes(state.codes);
   showUsers(state.users);
   showBlocked(state.clients_blocked, state.blocked);
+  showSuspects(state.suspects, state.watches);
   showRefusals(state.refusals);
   const notices = [
     state.observes && "Observe mode: rules are judged and counted, but most do not refuse.",

@@ -16,6 +16,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
+use super::suspects::{Suspect, is_watching};
 use crate::{
     blocks::Blocks,
     client_network::ClientNetwork,
@@ -26,6 +27,7 @@ use crate::{
     telemetry::{
         reading::{Distribution, Reading},
         refusals::Refusal,
+        suspects,
     },
     upstream::{Peers, peer::Standing},
     users::ListedUser,
@@ -77,6 +79,9 @@ struct Event<'a> {
     /// The last of them.
     blocked: Vec<Blocked>,
     refusals: Vec<Refused>,
+    /// Whether it is counted of anybody how many different customers they ask for.
+    watches: bool,
+    suspects: Vec<Suspect>,
 }
 
 #[derive(Serialize)]
@@ -200,6 +205,7 @@ impl Sampler {
             Latency { of, count: minute.count(), quantiles: [0.5, 0.9, 0.99].map(quantile) }
         };
         let [forwarded, rejected, ..] = &now.durations;
+        let suspect = |suspect: suspects::Suspect| Suspect::at(millis(suspect.time), suspect);
         let event = Event {
             version: env!("CARGO_PKG_VERSION"),
             phase: match *self.gateway.phase().borrow() {
@@ -230,6 +236,8 @@ impl Sampler {
             clients_blocked: live.blocks.as_ref().map_or(0, Blocks::count),
             blocked: blocked(&live),
             refusals: refusals.into_iter().map(Refused::from).collect(),
+            watches: is_watching(&live),
+            suspects: self.gateway.suspects.latest().into_iter().map(suspect).collect(),
         };
         let json = serde_json::to_string(&event).expect("numbers and text can always be written");
         // `retry` is how long a browser waits before it connects again.

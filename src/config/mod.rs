@@ -1,5 +1,6 @@
 //! The settings, as meant, and how they are read from the configuration file.
 
+mod enumeration;
 mod fault;
 mod peer;
 mod resolve;
@@ -25,6 +26,7 @@ pub use surroundings::Inspection;
 pub use units::HostPort;
 
 use crate::{
+    enumeration::{Limit, UnlistedLimit},
     files,
     guessing::Allowance,
     policy::{LookupKey, Patterns, Policy, UserRules},
@@ -54,6 +56,8 @@ pub struct Settings {
     pub quota: Option<UnlistedQuota>,
     /// Where users' accounts are shared; none: they are in this process alone.
     pub quota_store: Option<QuotaStore>,
+    /// How many different customers unlisted users may ask for; none: as many as they like.
+    pub enumeration: Option<UnlistedLimit>,
     /// The listed users.
     pub users: Vec<User>,
     /// What is written where.
@@ -211,6 +215,8 @@ pub struct User {
     pub rules: UserRules,
     /// The user's own quota; none: the one for all.
     pub quota: Option<Quota>,
+    /// How many different customers the user may ask for; none: as many as it likes.
+    pub enumeration: Option<Limit>,
 }
 
 /// What is written where.
@@ -274,7 +280,9 @@ impl Settings {
     /// What an operator should know today although the gateway starts.
     pub fn warnings(&self) -> Vec<String> {
         let dates = self.certificates().into_iter().filter_map(Expiring::warning);
-        surroundings::warnings(self).into_iter().chain(misread(&self.policy.patterns)).chain(dates).collect()
+        let unreachable = enumeration::warnings(self).into_iter();
+        let misread = misread(&self.policy.patterns).into_iter();
+        surroundings::warnings(self).into_iter().chain(unreachable).chain(misread).chain(dates).collect()
     }
 
     /// The files of the certificates that the gateway shows to either side, or believes; each once.

@@ -175,6 +175,37 @@ fn a_pattern_is_for_one_key_or_for_those_that_have_none_of_their_own() {
 }
 
 #[test]
+fn a_user_has_the_limit_of_all_but_for_what_it_says_itself() {
+    let limits = |section: &str, user: &str| {
+        let settings = parse(&format!("{MINIMAL}{section}\n[[users]]\nname = \"a\"\n{user}")).unwrap();
+        let numbers = |limit: Limit| (limit.distinct.get(), limit.per.as_secs(), limit.enforces);
+        (
+            settings.enumeration.map(|unlisted| numbers(unlisted.limit)),
+            settings.users[0].enumeration.map(numbers),
+        )
+    };
+    let (default, own) = (Some((50, 3600, false)), Some((9, 60, true)));
+    let section = "enumeration = { distinct = 9, per = \"1m\", mode = \"enforce\" }";
+    for (section, user, want) in [
+        ("", "", (None, None)),
+        ("", "enumeration = {}", (None, default)),
+        ("[enumeration]", "", (default, default)),
+        (section, "", (own, own)),
+        (section, "enumeration = {}", (own, own)),
+        (section, "enumeration = { distinct = 3 }", (own, Some((3, 60, true)))),
+        (section, "enumeration = { mode = \"observe\" }", (own, Some((9, 60, false)))),
+        (section, "enumeration = { mode = \"off\" }", (own, None)),
+        (
+            "[enumeration]",
+            "enumeration = { mode = \"enforce\", per = \"744h\" }",
+            (default, Some((50, 2_678_400, true))),
+        ),
+    ] {
+        assert_eq!(limits(section, user), want, "{section} {user}");
+    }
+}
+
+#[test]
 fn patterns_that_let_a_number_pass_in_several_spellings_are_warned_of() {
     let told = |text: &str| parse(&format!("{MINIMAL}[policy]\n{text}")).unwrap().warnings();
     let [all] = &told("value_pattern = '[0-9]{1,20}'")[..] else { panic!("one warning") };

@@ -34,7 +34,8 @@ pub struct OutgoingCall {
     pub peers: PeerSelection,
 }
 
-/// Judges a request, and takes its place in flight, its quota and its audit intent, in that order.
+/// Judges a request, and takes its place in flight, its place among what its user asks for, its quota and its audit
+/// intent, in that order.
 ///
 /// # Errors
 /// The first broken rule; nothing has been forwarded then.
@@ -60,6 +61,7 @@ pub async fn admit(
         return Err(Reason::UpstreamUnavailable);
     }
     if let Some(call) = &judgement.call {
+        request.ask(call).or_else(|reason| request.tolerate(reason))?;
         request.spend(call, redis).await.or_else(|reason| request.tolerate(reason))?;
     }
     if is_recorded && !is_tried {

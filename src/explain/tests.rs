@@ -32,6 +32,7 @@ fn a_good_call_is_shown_in_its_canonical_form_without_its_key() {
         let explanation = explain(&format!("{HEAD}{body}"));
         assert_eq!(explanation.verdict, "forward", "{explanation}");
         assert_eq!(verdict_of(&explanation, "lookup_invalid"), Verdict::Kept);
+        assert_eq!(verdict_of(&explanation, "enumeration_suspected"), Verdict::NotJudgedOffline);
         assert_eq!(verdict_of(&explanation, "quota_exceeded"), Verdict::NotJudgedOffline);
         let canonical = explanation.canonical_request.as_deref().unwrap();
         assert!(canonical.starts_with("PATCH /api/customer/unlock HTTP/1.1\r\n"), "{canonical}");
@@ -78,6 +79,7 @@ fn what_observe_mode_lets_pass_is_told_and_shown_as_it_came() {
         ("lookup_invalid", Verdict::NotReached),
         ("overloaded", Verdict::NotJudgedOffline),
         ("audit_unavailable", Verdict::NotJudgedOffline),
+        ("enumeration_suspected", Verdict::NotReached),
         ("quota_exceeded", Verdict::NotReached),
     ] {
         assert_eq!(verdict_of(&explanation, code), verdict, "{code}");

@@ -61,6 +61,11 @@ impl Access {
         self.digests
     }
 
+    /// Whether only listed users may call.
+    pub const fn refuses_unlisted(&self) -> bool {
+        self.refuses_unlisted
+    }
+
     /// Judges a call's credentials; `listed` has the rules of the user that they name, if it is listed.
     ///
     /// # Errors

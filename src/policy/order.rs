@@ -29,8 +29,16 @@ const DECLARATION: &[Reason] = &[Reason::MediaTypeUnsupported, Reason::BodyTooLa
 const ARRIVAL: &[Reason] = &[Reason::BodyTooLarge, Reason::BodyTimeout];
 
 /// The rules that follow the judgement and depend on more than the request.
-pub const AFTERWARDS: [Reason; 4] =
-    [Reason::Overloaded, Reason::AuditUnavailable, Reason::UpstreamUnavailable, Reason::QuotaExceeded];
+pub const AFTERWARDS: [Reason; 5] = [
+    Reason::Overloaded,
+    Reason::AuditUnavailable,
+    Reason::UpstreamUnavailable,
+    Reason::EnumerationSuspected,
+    Reason::QuotaExceeded,
+];
+
+/// Of these, the rules on what a user does; they need a call whose user and customer are known.
+const USERS: [Reason; 2] = [Reason::EnumerationSuspected, Reason::QuotaExceeded];
 
 /// A request while it is judged: gives the head and the body, and takes note of what is found.
 pub trait Judged: Send {
@@ -112,8 +120,8 @@ impl Judgement {
     pub fn asks(&self, rule: Reason) -> bool {
         match (self.route, &self.call) {
             (Route::Unlock, Some(_)) => true,
-            (Route::Unlock, None) => rule != Reason::QuotaExceeded,
-            (Route::Other, _) => !matches!(rule, Reason::QuotaExceeded | Reason::AuditUnavailable),
+            (Route::Unlock, None) => !USERS.contains(&rule),
+            (Route::Other, _) => !USERS.contains(&rule) && rule != Reason::AuditUnavailable,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What one request carries from its head to its record.
 
+mod enumeration;
 pub mod forwarded;
 pub mod problem;
 
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use crate::{
     audit::{self, Intent, Seen, Trail},
     downstream::Client,
+    enumeration::Asked,
     gateway::{Gateway, Live},
     outcome::{Beginning, Outcome, Record, RequestId, UnlockResult},
     policy::{ApiUsername, Call, Lookup, LookupKey, Route},
@@ -71,6 +73,8 @@ pub struct Request {
     account: Option<AccountId>,
     /// The state of the quota that was asked last.
     pub rate_limit: Option<RateLimit>,
+    /// What became of the value it looks up, once its user's values were counted.
+    pub asked: Option<Asked>,
     /// Whether observe mode applies to this request.
     pub is_observed: bool,
     /// The first rule that observe mode let it break.
@@ -123,6 +127,7 @@ impl Request {
             lookup: None,
             account: None,
             rate_limit: None,
+            asked: None,
             is_observed: false,
             observed: None,
             upstream: UpstreamRecord::default(),
@@ -328,6 +333,7 @@ impl Request {
 
     /// Makes the one record of how it ended; `status` is what the client was sent.
     pub fn record(&self, outcome: Outcome, status: Option<u16>) {
+        let (suspicion, passed_by) = self.told_suspicion(outcome);
         self.gateway.record(
             &self.live,
             &Record {
@@ -345,8 +351,9 @@ impl Request {
                 peer: self.upstream.peer,
                 lookup: self.lookup,
                 unlock: self.upstream.unlock,
-                observed: self.observed,
+                observed: self.observed.or(passed_by),
                 client_certificate: self.certificate.as_deref(),
+                suspicion,
             },
         );
     }

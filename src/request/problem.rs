@@ -81,7 +81,10 @@ pub fn document(reason: Reason, id: RequestId) -> Option<Vec<u8>> {
 pub fn head(head: &mut impl HeadWriter, reason: Reason, request: &Request) {
     let is_exhausted = matches!(reason, Reason::QuotaExceeded | Reason::ClientQuotaExceeded);
     let limit = request.rate_limit.filter(|_| is_exhausted);
-    let retry_after = limit.and_then(|limit| limit.retry_after);
+    let suspicion = request.suspicion().filter(|_| reason == Reason::EnumerationSuspected);
+    let retry_after = limit
+        .and_then(|limit| limit.retry_after)
+        .or_else(|| suspicion.map(|suspicion| suspicion.retry_after));
     write(head, reason, request.id, retry_after);
     rate_limit(head, request.rate_limit.as_ref());
 }

@@ -132,6 +132,7 @@ impl Service {
                 let status = answer.head.status;
                 let result = crate::exchange::result::of(&answer);
                 request.note_result(result);
+                request.learn(status, result);
                 request.conclude(status, result).await;
                 request.leave();
                 let persists = request.head.persists && client.is_read() && !self.gateway.is_ending();
@@ -181,6 +182,7 @@ impl Service {
 
     /// Answers a request that was refused.
     async fn refuse(&self, request: &mut Request, client: &mut impl Client, reason: Reason) -> Next {
+        request.take_back();
         // There is an intent where the trail had to be tried first.
         request.conclude_unanswered(reason).await;
         let is_body_at_fault = matches!(reason, Reason::BodyTimeout | Reason::BodyMalformed);
@@ -243,6 +245,7 @@ fn record(
         unlock: None,
         observed: None,
         client_certificate: client.certificate.as_deref(),
+        suspicion: None,
     };
     gateway.record(&gateway.live(), &record);
 }

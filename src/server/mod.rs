@@ -263,7 +263,9 @@ async fn housekeeping(gateway: &Gateway) {
         let mut sweeps = interval(FORGET_EVERY);
         loop {
             sweeps.tick().await;
-            gateway.live().ledger.forget_idle(Instant::now());
+            let live = gateway.live();
+            live.ledger.forget_idle(Instant::now());
+            live.watchlist.iter().for_each(|watchlist| watchlist.forget_idle(Instant::now()));
         }
     };
     let blocks = async {

@@ -176,6 +176,7 @@ mod tests {
             unlock: None,
             observed: Some(Reason::QuotaExceeded),
             client_certificate: Some("CN=\"a\""),
+            suspicion: None,
         };
         assert_eq!(
             line(&record),
@@ -208,6 +209,7 @@ mod tests {
             unlock: None,
             observed: None,
             client_certificate: None,
+            suspicion: None,
         };
         let line = line(&record);
         assert_eq!(line["time"], "1970-01-01T00:00:00.000000Z");

@@ -6,8 +6,7 @@
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
 use crate::{
@@ -15,7 +14,11 @@ use crate::{
     outcome::{Outcome, Record, UnlockResult, UserCounters},
     policy::Place,
     reason::Reason,
-    telemetry::reading::{BUCKETS, Distribution, Reading},
+    telemetry::{
+        enumeration_metrics::EnumerationMetrics,
+        reading::{Distribution, Reading},
+        series::{DEFINITION, Maker, counter, gauge, histogram, register},
+    },
     tls::{Expiring, HandshakeFailure},
     unserved::{ConnectionRefused, StreamRefused},
     upstream::peer::Peer,
@@ -85,6 +88,8 @@ pub struct Metrics {
     pub clients_blocked: IntGauge,
     /// Times that one was.
     pub client_blocks: IntCounter,
+    /// What is counted of users who ask for many different customers.
+    pub enumeration: EnumerationMetrics,
 }
 
 impl Default for Metrics {
@@ -220,6 +225,7 @@ impl Metrics {
             clients_blocked: make.gauge("clients_blocked", "Client networks shut out for wrong keys."),
             client_blocks: make
                 .counter("client_blocks_total", "Times that a client network was shut out for wrong keys."),
+            enumeration: EnumerationMetrics::new(&make),
             registry,
         }
     }
@@ -281,6 +287,7 @@ impl Metrics {
             self.observed[observed as usize].inc();
         }
         record.listed.unwrap_or(&self.other_users)[outcome.index()].inc();
+        self.enumeration.record(record);
     }
 
     /// Counts a TLS handshake that failed.
@@ -356,61 +363,4 @@ fn ended<'a>(
 
 fn class_of(status: Option<u16>) -> usize {
     status.map_or(0, |status| usize::from(status / 100)).min(STATUS_CLASSES.len() - 1)
-}
-
-/// Makes metrics and registers them under the gateway's prefix.
-struct Maker<'a>(&'a Registry);
-
-const DEFINITION: &str = "metric names and labels are constants, valid and used once";
-
-fn register(registry: &Registry, collector: impl prometheus::core::Collector + 'static) {
-    registry.register(Box::new(collector)).expect(DEFINITION);
-}
-
-impl Maker<'_> {
-    fn opts(name: &str, help: &str) -> Opts {
-        Opts::new(name, help).namespace("n4n_gateway")
-    }
-
-    fn add<T: prometheus::core::Collector + Clone + 'static>(&self, metric: prometheus::Result<T>) -> T {
-        let metric = metric.expect(DEFINITION);
-        register(self.0, metric.clone());
-        metric
-    }
-
-    fn counter(&self, name: &str, help: &str) -> IntCounter {
-        self.add(IntCounter::with_opts(Self::opts(name, help)))
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> IntGauge {
-        self.add(IntGauge::with_opts(Self::opts(name, help)))
-    }
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        self.add(IntCounterVec::new(Self::opts(name, help), labels))
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-        self.add(IntGaugeVec::new(Self::opts(name, help), labels))
-    }
-
-    fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
-        let opts = HistogramOpts { common_opts: Self::opts(name, help), buckets: BUCKETS.to_vec() };
-        self.add(HistogramVec::new(opts, labels))
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the only home of label strings")]
-fn counter(counters: &IntCounterVec, labels: &[&str]) -> IntCounter {
-    counters.with_label_values(labels)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the only home of label strings")]
-fn gauge(gauges: &IntGaugeVec, labels: &[&str]) -> IntGauge {
-    gauges.with_label_values(labels)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the only home of label strings")]
-fn histogram(histograms: &HistogramVec, labels: &[&str]) -> Histogram {
-    histograms.with_label_values(labels)
 }

@@ -79,7 +79,7 @@ impl Refusals {
     }
 }
 
-fn beginning(name: &str) -> &str {
+pub(super) fn beginning(name: &str) -> &str {
     name.char_indices().nth(NAME_LENGTH).map_or(name, |(end, _)| &name[..end])
 }
 
@@ -108,6 +108,7 @@ mod tests {
             unlock: None,
             observed: None,
             client_certificate: None,
+            suspicion: None,
         }
     }
 

@@ -22,6 +22,8 @@ LOOKS = {
     "phone-light": (390, 844, "light"),
     "phone-dark": (390, 844, "dark"),
 }
+# The pair that the stand-in knows.
+SAMPLE_KEY = "44b5498dbcb481a0d00b404c0169af62"
 LIVE = "document.body?.className.includes('live')"
 
 
@@ -56,9 +58,9 @@ class Process:
         self.process.wait()
 
 
-def call(address, method="PATCH", path="/api/customer/unlock", user="ada", body="customer_id=191"):
+def call(address, method="PATCH", path="/api/customer/unlock", user="ada", body="customer_id=191", key="0" * 32):
     connection = http.client.HTTPConnection(address, timeout=DEADLINE)
-    headers = {"api-key": "0" * 32, "Content-Type": "application/x-www-form-urlencoded"}
+    headers = {"api-key": key, "Content-Type": "application/x-www-form-urlencoded"}
     if user:
         headers["api-username"] = user
     connection.request(method, path, body, headers)
@@ -137,6 +139,7 @@ def trouble(page, folder):
                 f'listen = {{ http = ["127.0.0.1:{http_port}"], admin = "127.0.0.1:{admin_port}" }}\n'
                 f'upstream.peers = ["{peer}"]\n'
                 'quota = { requests = 1, per = "1m", burst = 5 }\nlog.access = "off"\n'
+                'enumeration = { distinct = 3 }\n'
                 '[[users]]\nname = "ada"\nquota = { requests = 1, per = "1s", burst = 40 }\n'
             )
         gateway = Process("run", "--config", config)
@@ -158,11 +161,16 @@ def trouble(page, folder):
         assert 429 in {call(address, user=bad) for _ in range(10)}
         for _ in range(35):
             call(address)
+        assert "No one" in page.text("#suspects-empty"), page.text("#suspects-empty")
+        for number in range(5):
+            assert call(address, user="n4n_admin", key=SAMPLE_KEY, body=f"customer_id={880 + number}") == 200
         for code in ("path_unknown", "credential_missing", "lookup_ambiguous"):
             page.wait(f"{code} is counted", f"{count(code)} === 100")
         page.wait("alike refusals stand together", "document.querySelectorAll('#refusals tbody tr').length === 4")
         page.wait("a user who is not listed is named", f"document.querySelector('#users').textContent.includes('{bad}')")
         page.wait("a listed user is near the quota", "document.querySelector('#users').textContent.includes('of 40')")
+        page.wait("a walk is told", "document.querySelector('#suspects').textContent.includes('n4n_admin')")
+        page.wait("each of its calls", "document.querySelector('#suspects tbody td.number').textContent > '1'")
         assert page.ask("document.querySelectorAll('main img').length") == 0, "names are text, not markup"
         page.wait("the storm is in the chart", "document.querySelector('#chart path.rejected').getAttribute('d')")
         screenshots(page, "storm", ["light", "dark"])

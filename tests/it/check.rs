@@ -63,9 +63,15 @@ fn a_sound_configuration_may_say_everything() {
         per = "1s"
         burst = 20
         max_users = 100000
+        [enumeration]
+        distinct = 50
+        per = "1h"
+        mode = "observe"
+        max_users = 100000
         [[users]]
         name = "n4n_admin"
         quota = { requests = 100, per = "1s", burst = 200 }
+        enumeration = { distinct = 1000, per = "24h", mode = "enforce" }
         [[users]]
         name = "ada"
         [log]

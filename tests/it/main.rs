@@ -13,6 +13,7 @@ mod clients;
 mod database;
 mod demo;
 mod differential;
+mod enumeration;
 mod exchange;
 mod explain;
 mod fail2ban;

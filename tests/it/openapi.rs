@@ -124,6 +124,11 @@ fn is_quotas(reason: Reason) -> bool {
     matches!(reason, Reason::QuotaExceeded | Reason::ClientQuotaExceeded)
 }
 
+/// Whether the answer says when to come again by what is known of the client or user.
+fn depends_on_the_past(reason: Reason) -> bool {
+    is_quotas(reason) || reason == Reason::EnumerationSuspected
+}
+
 #[test]
 fn every_refusal_has_the_described_fields() {
     let document = document();
@@ -143,8 +148,8 @@ fn every_refusal_has_the_described_fields() {
             for of_the_message in ["connection", "content-length", "content-type", "date"] {
                 assert!(fields.remove(of_the_message), "{}: {of_the_message}", reason.code());
             }
-            if is_quotas(reason) {
-                // When to come again depends on the balance, so it is not among the fields that never change.
+            if depends_on_the_past(reason) {
+                // When to come again depends on what came before, so it is not among the fields that never change.
                 assert!(fields.insert("retry-after".to_owned()));
             }
             assert_eq!(fields, &described - &balance, "{}", reason.code());

@@ -28,7 +28,7 @@ fn ask(gateway: &Gateway, method: &str, path: &str, host: &str) -> Message {
 pub(crate) struct Events(BufReader<TcpStream>);
 
 impl Events {
-    fn open(admin: SocketAddr) -> Self {
+    pub(crate) fn open(admin: SocketAddr) -> Self {
         let (events, head) = Self::open_at(admin, "/events HTTP/1.1");
         let has = |field: &str| head.iter().any(|line| line.trim_end().eq_ignore_ascii_case(field));
         assert!(has("X-Accel-Buffering: no"), "{head:?}");
@@ -71,7 +71,7 @@ impl Events {
     }
 
     /// The first event that holds what is waited for.
-    fn wait_for(&mut self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn wait_for(&mut self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let start = Instant::now();
         loop {
             let event = self.next();

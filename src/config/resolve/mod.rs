@@ -1,5 +1,6 @@
 //! Turns the configuration file into settings, and collects every fault.
 
+mod enumeration;
 mod listen;
 mod policy;
 mod quota;
@@ -38,7 +39,10 @@ pub(super) fn resolve(text: &str, folder: &Path, inspection: Inspection) -> Resu
     let mode =
         choice(&mut file, "mode", &[("enforce", Mode::Enforce), ("observe", Mode::Observe)], &mut faults);
     let (networks, client_quota, wrong_keys) = users::clients(clients_section, &mut faults);
-    let users = users::users(file.tables("users", &mut faults), &mut faults);
+    let enumeration =
+        file.table("enumeration", &mut faults).map(|table| enumeration::for_all(table, &mut faults));
+    let for_all = enumeration.map(|unlisted| unlisted.limit);
+    let users = users::users(file.tables("users", &mut faults), for_all, &mut faults);
     let access = users::access(access_section, &users, &mut faults);
     let clients = Clients { networks, trusted_proxies };
     let (policy, deadlines, forward_headers) =
@@ -62,6 +66,7 @@ pub(super) fn resolve(text: &str, folder: &Path, inspection: Inspection) -> Resu
             wrong_keys,
             quota,
             quota_store: quota_store.flatten(),
+            enumeration,
             users,
             log,
         }),

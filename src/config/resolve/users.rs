@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{choice, quota::quota};
+use super::{choice, enumeration, quota::quota};
 use crate::{
     config::{User, WrongKeys, fault::Faults, table::Table, units::Period},
+    enumeration::Limit,
     guessing::Allowance,
     policy::{self, Access, UserRules, access::KeyDigest},
     quota::Quota,
@@ -54,12 +55,17 @@ pub(super) fn access(mut table: Table<'_>, users: &[User], faults: &mut Faults<'
     Access::new(users.iter().map(|user| (&*user.name, &user.rules)), refuses_unlisted)
 }
 
-pub(super) fn users(tables: Vec<Table<'_>>, faults: &mut Faults<'_>) -> Vec<User> {
+/// `limit` is how many different customers a user may ask for who has no limit of its own.
+pub(super) fn users(tables: Vec<Table<'_>>, limit: Option<Limit>, faults: &mut Faults<'_>) -> Vec<User> {
     let mut users: Vec<User> = Vec::new();
     let mut names: HashMap<String, String> = HashMap::new();
     for mut table in tables {
         let name: Option<String> = table.required("name", faults);
         let quota = table.table("quota", faults).and_then(|table| quota(table, faults));
+        let enumeration = match table.table("enumeration", faults) {
+            Some(own) => enumeration::of_user(own, limit, faults),
+            None => limit,
+        };
         let keys = keys(&mut table, faults);
         let networks: Option<Vec<IpNet>> = table.optional("networks", faults);
         if networks.as_ref().is_some_and(Vec::is_empty) {
@@ -84,7 +90,7 @@ pub(super) fn users(tables: Vec<Table<'_>>, faults: &mut Faults<'_>) -> Vec<User
                 faults.add(table.span("name"), table.place("name"), reason, "list each user once");
             } else {
                 names.insert(name.to_ascii_lowercase(), name.clone());
-                users.push(User { name, rules: UserRules { keys, networks }, quota });
+                users.push(User { name, rules: UserRules { keys, networks }, quota, enumeration });
             }
         }
         table.close(faults);

@@ -3,6 +3,8 @@
 
 #[path = "../../../src/config/mod.rs"]
 pub mod config;
+#[path = "../../../src/enumeration/mod.rs"]
+pub mod enumeration;
 #[path = "../../../src/files.rs"]
 pub mod files;
 #[path = "../../../src/operation.rs"]

@@ -25,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["unserved", "upstream"],
     &["alarm", "config", "outcome"],
     &["policy", "quota_store", "tls"],
-    &["files", "guessing", "lookup", "quota", "wire"],
+    &["enumeration", "files", "guessing", "lookup", "quota", "wire"],
     &["reason", "stand_in"],
     &["client_network", "operation", "php", "threads"],
 ];

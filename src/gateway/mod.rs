@@ -1,45 +1,34 @@
 //! What all requests share: the settings in force, what is derived from them, and the counters.
 
+mod live;
+mod telling;
+
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
-use tokio::{
-    sync::{Notify, watch},
-    time::sleep,
-};
+use tokio::sync::{Notify, watch};
 
 use crate::{
     audit::Trail,
-    blocks::Blocks,
     config::Settings,
-    descriptors::{self, Shares},
     operation::UNLOCK,
-    outcome::{Record, RequestId},
-    policy::{Misplaced, Place},
-    quota::{Ledger, Quotas},
+    outcome::Record,
     quota_store::Store,
     stream_memory::SharedMemory,
-    telemetry::{
-        access_log::AccessLog,
-        limited::{Limited, QUIET, Spell},
-        metrics::Metrics,
-        refusals::Refusals,
-    },
+    telemetry::{limited::Spell, metrics::Metrics, refusals::Refusals, suspects::Suspects},
     threads,
-    tls::{HandshakeFailure, handshake},
-    unserved::{ConnectionRefused, StreamRefused},
-    upstream::Peers,
-    users::Users,
 };
+use telling::Lines;
+
+pub use live::Live;
 
 /// How long the end of the process waits for its log and its trail.
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
@@ -58,6 +47,8 @@ pub struct Gateway {
     pub stream_memory: Arc<SharedMemory>,
     /// What was refused or failed last.
     pub refusals: Refusals,
+    /// Who asked for too many different customers last.
+    pub suspects: Suspects,
     /// The Redis that the settings in force name.
     pub quota_store: watch::Sender<Option<Arc<Store>>>,
     /// Notified when other settings are in force.
@@ -65,16 +56,6 @@ pub struct Gateway {
     phase: watch::Sender<Phase>,
     not_accepting: Spell,
     lines: Lines,
-}
-
-/// Log lines that strangers can bring about, each kind limited by itself.
-#[derive(Debug, Default)]
-struct Lines {
-    handshakes: [Limited; HandshakeFailure::ALL.len()],
-    connections: [Limited; ConnectionRefused::ALL.len()],
-    streams: [Limited; StreamRefused::ALL.len()],
-    misplaced: [Limited; Place::ALL.len()],
-    evicted: Limited,
 }
 
 /// Where the process is in its life.
@@ -101,31 +82,6 @@ pub enum OpenError {
     Trail(#[source] io::Error),
 }
 
-/// The settings in force and what belongs to them. A request keeps those it began with.
-#[derive(Debug)]
-pub struct Live {
-    /// The settings.
-    pub settings: Settings,
-    /// Since when they are in force.
-    pub since: SystemTime,
-    /// How many settings were in force before these.
-    pub generation: u64,
-    /// How many connections and calls the limit on open files has room for.
-    pub shares: Shares,
-    /// The listed users.
-    pub users: Users,
-    /// The accounts of everyone else.
-    pub ledger: Ledger,
-    /// The clients that are shut out for guessing keys; none where nobody is.
-    pub blocks: Option<Blocks>,
-    /// The n4n hosts.
-    pub peers: Arc<Peers>,
-    /// The access log; none where it is off.
-    pub access_log: Option<Arc<AccessLog>>,
-    /// The audit trail; none where it is not kept.
-    pub trail: Option<Arc<Trail>>,
-}
-
 impl Gateway {
     /// A gateway that follows these settings.
     ///
@@ -145,6 +101,7 @@ impl Gateway {
             passing: AtomicUsize::new(0),
             stream_memory: Arc::default(),
             refusals: Refusals::default(),
+            suspects: Suspects::default(),
             reloaded: Notify::new(),
             phase: watch::Sender::new(Phase::Starting),
             quota_store,
@@ -235,85 +192,13 @@ impl Gateway {
         self.metrics.passing.set(signed(self.passing.load(Ordering::Relaxed)));
         self.metrics.quota_users.set(signed(ledger.remembered()));
         self.metrics.quota_evictions.inc_by(ledger.take_forgotten());
+        if let Some(watchlist) = &live.watchlist {
+            self.metrics.enumeration.remembers(watchlist.remembered(), watchlist.take_evicted());
+        }
         self.metrics.peers(live.peers.by_name());
         if let Some(blocks) = &live.blocks {
             blocks.end(Instant::now());
         }
-    }
-
-    /// Counts and tells of a TLS handshake that failed.
-    pub fn handshake_failed(&self, failure: HandshakeFailure, client: SocketAddr, error: &io::Error) {
-        self.metrics.handshake_failed(failure);
-        if let Some(left_out) = self.lines.handshakes[failure as usize].admit(Instant::now()) {
-            let (reason, detail, cause) = (failure.label(), failure.detail(), handshake::words(error));
-            tracing::warn!(%client, reason, detail, %cause, left_out, "a TLS handshake failed");
-        }
-    }
-
-    /// Counts and tells of a connection that was closed without serving what came on it.
-    pub fn connection_refused(&self, why: ConnectionRefused, client: SocketAddr) {
-        self.metrics.connection_refused(why);
-        if let Some(left_out) = self.lines.connections[why as usize].admit(Instant::now()) {
-            let (reason, detail) = (why.label(), why.detail());
-            tracing::warn!(%client, reason, detail, left_out, "a connection was refused");
-        }
-    }
-
-    /// Counts and tells of an idle connection that was closed so that another could be opened.
-    pub fn gave_way(&self, client: SocketAddr, idle_since: Instant) {
-        self.metrics.connections_evicted.inc();
-        if let Some(left_out) = self.lines.evicted.admit(Instant::now()) {
-            let idle_seconds = idle_since.elapsed().as_secs();
-            tracing::warn!(%client, idle_seconds, left_out, "an idle connection was closed to make room");
-        }
-    }
-
-    /// Counts and tells of a stream of HTTP/2 that was reset without an answer to its request.
-    pub fn stream_refused(&self, why: StreamRefused, client: SocketAddr) {
-        self.metrics.stream_refused(why);
-        if let Some(left_out) = self.lines.streams[why as usize].admit(Instant::now()) {
-            let (reason, detail) = (why.label(), why.detail());
-            tracing::warn!(%client, reason, detail, left_out, "a stream of HTTP/2 was refused");
-        }
-    }
-
-    /// Counts and tells of an api-key that stood where something else belongs, and was masked.
-    pub fn key_misplaced(&self, misplaced: &Misplaced, client: Option<IpAddr>, request_id: RequestId) {
-        let Misplaced { place, owner } = misplaced;
-        self.metrics.key_misplaced(*place);
-        if let Some(left_out) = self.lines.misplaced[*place as usize].admit(Instant::now()) {
-            let (client, place) = (client.map(tracing::field::display), place.label());
-            let owner = owner.as_deref().unwrap_or("not known");
-            tracing::warn!(
-                client,
-                place,
-                owner,
-                %request_id,
-                left_out,
-                "an api-key stands where something else belongs, and is masked here; it may be in logs on its way: change it"
-            );
-        }
-    }
-
-    /// Counts a connection that could not be accepted for want of something of the system's; tells when that begins,
-    /// and when it is over.
-    pub fn accept_failed(self: &Arc<Self>, error: &io::Error) {
-        self.metrics.accept_errors.inc();
-        if !self.not_accepting.begin(Instant::now()) {
-            return;
-        }
-        tracing::error!(%error, "connections cannot be accepted; trying on");
-        let gateway = self.clone();
-        tokio::spawn(async move {
-            let failures = loop {
-                sleep(QUIET).await;
-                if let Some(failures) = gateway.not_accepting.end(Instant::now()) {
-                    break failures;
-                }
-            };
-            let seconds = failures.since.elapsed().as_secs();
-            tracing::info!(seconds, failures = failures.count, "connections can be accepted again");
-        });
     }
 
     /// Counts and logs a request that has ended.
@@ -331,6 +216,7 @@ impl Gateway {
     fn record_masked(&self, live: &Live, record: &Record<'_>) {
         self.metrics.record(record);
         self.refusals.record(record);
+        self.suspects.record(record);
         if let Some(log) = &live.access_log {
             log.write(record);
         }
@@ -347,64 +233,4 @@ fn flush(trail: Arc<Trail>, to_disk: bool) -> io::Result<mpsc::Receiver<io::Resu
 
 fn store_of(settings: &Settings) -> Option<Arc<Store>> {
     settings.quota_store.as_ref().map(|store| Arc::new(Store::at(store.redis.clone())))
-}
-
-impl Live {
-    fn open(
-        settings: Settings,
-        trail: Option<Arc<Trail>>,
-        previous: Option<&Self>,
-        metrics: &Metrics,
-    ) -> Result<Self, OpenError> {
-        let log = &settings.log;
-        let access_log = match previous.filter(|previous| previous.settings.log.access == log.access) {
-            Some(previous) => {
-                let log = previous.access_log.clone();
-                log.as_ref().map_or(Ok(()), |log| log.reopen()).map_err(OpenError::AccessLog)?;
-                log
-            }
-            None => AccessLog::open(&log.access, metrics.access_log_dropped.clone())
-                .map_err(OpenError::AccessLog)?
-                .map(Arc::new),
-        };
-        let now = Instant::now();
-        let quota_for_all = settings.quota.map(|users| users.quota);
-        let known = previous.map(|previous| &previous.users);
-        let users = Users::open(&settings.users, quota_for_all, metrics, known, now);
-        let quotas = Quotas { users: settings.quota, clients: settings.client_quota };
-        let ledger = Ledger::open(quotas, previous.map(|previous| &previous.ledger), now);
-        let known = previous.and_then(|previous| previous.blocks.as_ref());
-        let blocks = Blocks::open(&settings, known, metrics, now);
-        let peers = previous
-            .filter(|previous| previous.settings.upstream.peers == settings.upstream.peers)
-            .map_or_else(
-                || {
-                    metrics.forget_peers();
-                    Arc::new(Peers::new(&settings.upstream.peers))
-                },
-                |previous| previous.peers.clone(),
-            );
-        metrics.certificates(settings.certificates().into_iter());
-        let generation = previous.map_or(0, |previous| previous.generation + 1);
-        let since = SystemTime::now();
-        let shares = Shares::of(&settings, descriptors::limit());
-        let live =
-            Self { settings, since, generation, shares, users, ledger, blocks, peers, access_log, trail };
-        live.warn();
-        Ok(live)
-    }
-
-    /// Tells the log where the limit on open files is too low for what is configured.
-    pub fn warn_of_shares(&self) {
-        if let Some(warning) = self.shares.warning() {
-            tracing::warn!("{warning}");
-        }
-    }
-
-    /// Tells the log what an operator should know, such as which certificates expire soon.
-    pub fn warn(&self) {
-        for warning in self.settings.warnings() {
-            tracing::warn!("{warning}");
-        }
-    }
 }

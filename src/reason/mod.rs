@@ -67,6 +67,8 @@ pub enum Reason {
     AuditUnavailable,
     /// No peer is healthy.
     UpstreamUnavailable,
+    /// The api-username asks for more different customers than it may.
+    EnumerationSuspected,
     /// The api-username is over its quota.
     QuotaExceeded,
     /// No connection to the upstream could be made.
@@ -96,7 +98,7 @@ pub struct Face {
 
 impl Reason {
     /// Every reason, in the order of judgement.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::RequestMalformed,
         Self::HeaderTimeout,
         Self::FramingAmbiguous,
@@ -126,6 +128,7 @@ impl Reason {
         Self::Overloaded,
         Self::AuditUnavailable,
         Self::UpstreamUnavailable,
+        Self::EnumerationSuspected,
         Self::QuotaExceeded,
         Self::UpstreamUnreachable,
         Self::UpstreamBroken,
@@ -331,6 +334,12 @@ impl Reason {
                 "No n4n host is available",
                 "Nothing was forwarded. Send the call again after the seconds in Retry-After.",
             ),
+            Self::EnumerationSuspected => (
+                Some(StatusCode::TOO_MANY_REQUESTS),
+                "enumeration_suspected",
+                "This api-username asks for too many different customers",
+                "Ask for another customer after the seconds in Retry-After; those asked for before may be asked for again.",
+            ),
             Self::QuotaExceeded => (
                 Some(StatusCode::TOO_MANY_REQUESTS),
                 "quota_exceeded",
@@ -392,16 +401,4 @@ impl Reason {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasons_are_listed_in_the_order_of_judgement_and_codes_are_unique() {
-        assert!(Reason::ALL.is_sorted());
-        let codes: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
-        assert_eq!(codes.len(), Reason::ALL.len());
-        for (index, reason) in Reason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, index, "{reason:?} indexes the tables made from the list");
-        }
-    }
-}
+mod tests;
