@@ -5,8 +5,8 @@
 
 pub mod answer;
 pub mod chunked;
+pub mod claims;
 pub mod fields;
-pub mod forwarding;
 pub mod framing;
 pub mod hop_by_hop;
 pub mod request;

@@ -1,6 +1,7 @@
 //! Turns the configuration file into settings, and collects every fault.
 
 mod listen;
+mod other_paths;
 mod policy;
 mod quota;
 mod upstream;
