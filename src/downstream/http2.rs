@@ -12,11 +12,21 @@ use bytes::Bytes;
 use h2::{Reason as ResetReason, RecvStream, SendStream, server::SendResponse};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 
-use super::{Client, HeadWriter, Progress, http1::whole_body, write_budget::WriteBudget};
+use super::{
+    Client, HeadWriter, Progress,
+    header_blocks::{Part, Repaired},
+    http1::whole_body,
+    write_budget::WriteBudget,
+};
 use crate::{
     alarm::Alarm,
     reason::Reason,
-    wire::{RequestHead, answer::End, target::is_same_host},
+    wire::{
+        RequestHead,
+        answer::End,
+        chunked::BrokenChunking,
+        target::{is_http, is_same_host},
+    },
 };
 
 /// One stream: a request's body on its way in, and its answer on its way out.
@@ -26,6 +36,8 @@ pub struct Stream {
     body: RecvStream,
     is_read: bool,
     respond: SendResponse<Bytes>,
+    /// What was repaired in the requests of its connection.
+    repaired: Repaired,
     sending: Option<SendStream<Bytes>>,
     /// What of the answer's body is still to come; none where its end alone tells.
     left: Option<u64>,
@@ -40,6 +52,7 @@ impl Stream {
         address: SocketAddr,
         body: RecvStream,
         respond: SendResponse<Bytes>,
+        repaired: Repaired,
         write_budget: Duration,
     ) -> Self {
         Self {
@@ -47,6 +60,7 @@ impl Stream {
             is_read: body.is_end_stream(),
             body,
             respond,
+            repaired,
             sending: None,
             left: None,
             is_ended: false,
@@ -70,6 +84,11 @@ impl Stream {
         }
     }
 
+    /// Whether a part of the request is not what the client sent.
+    pub fn is_repaired(&self, part: Part) -> bool {
+        self.repaired.has(self.respond.stream_id().as_u32(), part)
+    }
+
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         while !self.is_read {
             match ready!(self.body.poll_data(cx)) {
@@ -82,9 +101,12 @@ impl Stream {
                     }
                 }
                 None => {
-                    // Trailers are dropped like those of a chunked body.
+                    // Trailers are dropped like those of a chunked body, and must be fields like those.
                     ready!(self.body.poll_trailers(cx)).map_err(io::Error::other)?;
                     self.is_read = true;
+                    if self.is_repaired(Part::Trailers) {
+                        return Poll::Ready(Err(BrokenChunking.into()));
+                    }
                 }
             }
         }
@@ -116,6 +138,10 @@ impl Stream {
 /// # Errors
 /// The first broken rule of framing.
 pub fn request_head(parts: &Parts, has_body: bool) -> Result<RequestHead, Reason> {
+    // As of a target in HTTP/1.1 that names its scheme.
+    if parts.uri.scheme_str().is_some_and(|scheme| !is_http(scheme)) {
+        return Err(Reason::FramingAmbiguous);
+    }
     let authority = parts.uri.authority().map(|authority| authority.as_str());
     let target = parts.uri.path_and_query().map_or(authority.unwrap_or_default(), |target| target.as_str());
     // One Host that says the same is no second one.

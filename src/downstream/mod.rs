@@ -1,5 +1,6 @@
 //! The client's side: connections and streams, what is read from them and written to them.
 
+pub mod header_blocks;
 pub mod http1;
 pub mod http2;
 pub mod transport;

@@ -1,4 +1,5 @@
-//! Watches the HTTP/2 frames that are sent for resets and closes, which the `h2` crate makes without telling.
+//! Watches HTTP/2 frames for what the `h2` crate does without telling: the resets and closes that it sends, and what it repairs
+//! in header blocks that come.
 
 use std::{
     io,
@@ -12,6 +13,7 @@ use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
+    downstream::header_blocks::{HeaderBlocks, Repaired},
     gateway::Gateway,
     unserved::{ConnectionRefused, StreamRefused},
 };
@@ -28,26 +30,32 @@ const GOAWAY: (u8, usize) = (7, HEADER + 8);
 pub(super) struct Watched<T> {
     transport: T,
     frames: Frames,
+    header_blocks: HeaderBlocks,
     gateway: Arc<Gateway>,
     client: SocketAddr,
 }
 
 impl<T> Watched<T> {
-    /// A transport on which nothing has been sent.
-    pub(super) fn new(transport: T, gateway: Arc<Gateway>, client: SocketAddr) -> Self {
-        Self { transport, frames: Frames::default(), gateway, client }
+    /// A transport on which nothing has been sent; streams of which something is repaired are told to `repaired`.
+    pub(super) fn new(transport: T, gateway: Arc<Gateway>, client: SocketAddr, repaired: Repaired) -> Self {
+        let header_blocks = HeaderBlocks::new(repaired);
+        Self { transport, frames: Frames::default(), header_blocks, gateway, client }
     }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().transport).poll_read(cx, into)
+        let Self { transport, header_blocks, .. } = self.get_mut();
+        let before = into.filled().len();
+        ready!(Pin::new(transport).poll_read(cx, into))?;
+        header_blocks.follow(&into.filled()[before..]);
+        Poll::Ready(Ok(()))
     }
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let Self { transport, frames, gateway, client } = self.get_mut();
+        let Self { transport, frames, gateway, client, .. } = self.get_mut();
         let sent = ready!(Pin::new(transport).poll_write(cx, bytes))?;
         frames.follow(&bytes[..sent], |refusal| match refusal {
             FrameRefusal::Connection(why) => gateway.connection_refused(why, *client),

@@ -19,6 +19,7 @@ use super::{Defects, FAREWELL, Next, Service, frames::Watched, record};
 use crate::{
     downstream::{
         Client,
+        header_blocks::{Part, Repaired},
         http2::{Stream, request_head},
         transport::{Lingering, MOST_DROPPED, Transport},
         write_budget::WriteBudget,
@@ -51,7 +52,9 @@ impl Service {
         let live = self.gateway.live();
         let idle = live.settings.listen.idle_timeout;
         let transport = Lingering::new(transport, WriteBudget::new(idle));
-        let greeting = options().handshake::<_, Bytes>(Watched::new(transport, self.gateway.clone(), client));
+        let repaired = Repaired::default();
+        let watched = Watched::new(transport, self.gateway.clone(), client, repaired.clone());
+        let greeting = options().handshake::<_, Bytes>(watched);
         let greeted = timeout(live.settings.deadlines.header, greeting).await;
         drop(live);
         let mut connection = match greeted {
@@ -67,7 +70,8 @@ impl Service {
                 // Also what drives everything that goes over the connection.
                 accepted = connection.accept() => match accepted {
                     Some(Ok((request, respond))) if calls.len() < MAX_UNDER_WAY => {
-                        calls.spawn(self.clone().serve_stream(client, request, respond, idle));
+                        let stream = (request, respond, repaired.clone());
+                        calls.spawn(self.clone().serve_stream(client, stream, idle));
                     }
                     Some(Ok(_)) => connection.abrupt_shutdown(ResetReason::ENHANCE_YOUR_CALM),
                     Some(Err(error)) => {
@@ -99,15 +103,18 @@ impl Service {
     async fn serve_stream(
         self,
         client: SocketAddr,
-        request: http::Request<RecvStream>,
-        respond: SendResponse<Bytes>,
+        (request, respond, repaired): (http::Request<RecvStream>, SendResponse<Bytes>, Repaired),
         write_budget: Duration,
     ) {
         let _defects = Defects { gateway: &self.gateway, client };
         let beginning = Beginning::now();
         let (parts, body) = request.into_parts();
-        let mut stream = Stream::new(client, body, respond, write_budget);
-        let head = request_head(&parts, !stream.is_read());
+        let mut stream = Stream::new(client, body, respond, repaired, write_budget);
+        let head = if stream.is_repaired(Part::Head) {
+            Err(Reason::FramingAmbiguous)
+        } else {
+            request_head(&parts, !stream.is_read())
+        };
         let is_head = parts.method == http::Method::HEAD;
         drop(parts);
         let next = match head {
@@ -176,9 +183,9 @@ mod tests {
 
     #[test]
     fn what_waits_for_a_client_takes_little_room() {
-        type Parts = (http::Request<RecvStream>, SendResponse<Bytes>);
-        let stream = size(|(service, address, (request, respond)): (Service, SocketAddr, Parts)| {
-            service.serve_stream(address, request, respond, FAREWELL)
+        type Parts = (http::Request<RecvStream>, SendResponse<Bytes>, Repaired);
+        let stream = size(|(service, address, stream): (Service, SocketAddr, Parts)| {
+            service.serve_stream(address, stream, FAREWELL)
         });
         let connection =
             size(|(service, transport): (Service, Transport)| service.serve(transport, ([0; 4], 0).into()));

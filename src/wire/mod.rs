@@ -1,4 +1,4 @@
-//! HTTP/1.1 as bytes: heads, fields, chunks and answers, read strictly and without I/O.
+//! HTTP/1.1 as bytes: heads, fields, chunks and answers, read strictly and without I/O; of HTTP/2, its header blocks.
 //!
 //! The parsers are stricter than RFC 9112 allows a recipient to be: whatever two readers could take
 //! differently is refused rather than repaired.
@@ -9,6 +9,7 @@ pub mod claims;
 pub mod fields;
 pub mod framing;
 pub mod hop_by_hop;
+pub mod hpack;
 pub mod request;
 pub mod scanner;
 pub mod target;
