@@ -15,6 +15,7 @@ mod exchange;
 mod explain;
 mod faulty_answers;
 mod floods;
+mod front_controllers;
 mod harness;
 mod http2;
 mod lifecycle;
