@@ -9,8 +9,8 @@ pub struct Operation {
     pub method: Method,
     /// The one spelling of its path.
     pub path: &'static str,
-    /// The segments of that path.
-    pub segments: [&'static str; 3],
+    /// The segments that tell that path from others of the API, in small letters: its first, `api`, is in all of them.
+    pub words: [&'static str; 2],
     /// The media type of its body.
     pub media_type: &'static str,
     /// The parameters of which a body has one, by which a customer is looked up.
@@ -74,7 +74,7 @@ pub(crate) use unlock;
 pub static UNLOCK: Operation = Operation {
     method: Method::PATCH,
     path: unlock!(path),
-    segments: ["api", "customer", "unlock"],
+    words: ["customer", "unlock"],
     media_type: unlock!(media_type),
     keys: [unlock!(customer_id), unlock!(subscription_id), unlock!(orderid)],
     patterns: [unlock!(number), unlock!(number or word), unlock!(number or word)],
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn its_parts_fit_together() {
         assert_eq!(UNLOCK.method.as_str(), unlock!(method));
-        assert_eq!(format!("/{}", UNLOCK.segments.join("/")), UNLOCK.path);
+        assert_eq!(format!("/api/{}", UNLOCK.words.join("/")), UNLOCK.path);
         assert_eq!(unlock!(keys and), "`customer_id`, `subscription_id` and `orderid`");
     }
 }

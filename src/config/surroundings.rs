@@ -22,7 +22,11 @@ use rustix::{
 use rustls::RootCertStore;
 
 use super::{AccessSink, Listen, Log, Settings, fault::Faults};
-use crate::files;
+use crate::{
+    files,
+    operation::UNLOCK,
+    policy::{ListedPath, OtherPaths},
+};
 
 /// How much of what a configuration names is inspected. Certificates, keys and secrets are read in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +87,7 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
             "log.access: is a FIFO; while nobody reads it, lines are lost, and counted as dropped".into(),
         );
     }
+    warnings.extend(other_paths(&settings.policy.other_paths));
     if let Some(path) = &settings.listen.upgrade_socket
         && fs::metadata(folder_of(path)).is_ok_and(|folder| folder.mode() & 0o055 != 0)
     {
@@ -95,6 +100,24 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
         warnings.push(warning.into());
     }
     warnings
+}
+
+/// What other paths may let through to the unlock call.
+fn other_paths(other_paths: &OtherPaths) -> Vec<String> {
+    let unseen = "the route of an unlock call in a body, a cookie or another encoding, or a number for it, is not seen";
+    match other_paths {
+        OtherPaths::Reject => Vec::new(),
+        OtherPaths::Forward => {
+            vec![format!("policy.other_paths: is \"forward\": {unseen}; list the paths that are needed instead")]
+        }
+        OtherPaths::Listed(listed) => listed
+            .iter()
+            .filter(|listed| listed.covers(UNLOCK.path))
+            .map(|ListedPath { prefix, .. }| {
+                format!("policy.other_paths: `{prefix}` is above the unlock path: {unseen}; list what is needed below it")
+            })
+            .collect(),
+    }
 }
 
 /// What is in the way, and the mend.

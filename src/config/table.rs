@@ -30,6 +30,12 @@ pub(super) struct Flaw {
     reason: String,
 }
 
+impl Flaw {
+    pub(super) fn at(span: Range<usize>, reason: impl Into<String>) -> Self {
+        Self { span, reason: reason.into() }
+    }
+}
+
 /// A value that a key can hold.
 pub(super) trait Value: Sized {
     /// What is expected, with an example: completes "expected …".
@@ -216,7 +222,7 @@ impl<T: Value> Value for Vec<T> {
 }
 
 /// What a value is, with its article.
-fn kind(value: &DeValue<'_>) -> &'static str {
+pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "text",
         DeValue::Integer(_) => "a whole number",

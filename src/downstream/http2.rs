@@ -12,12 +12,22 @@ use bytes::Bytes;
 use h2::{Reason as ResetReason, RecvStream, SendStream, server::SendResponse};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 
-use super::{Client, HeadWriter, Progress, body::whole_body, write_budget::WriteBudget};
+use super::{
+    Client, HeadWriter, Progress,
+    body::whole_body,
+    header_blocks::{Part, Repaired},
+    write_budget::WriteBudget,
+};
 use crate::{
     alarm::Alarm,
     reason::Reason,
     stream_memory::{NoMemory, StreamMemory},
-    wire::{RequestHead, answer::End, target::is_same_host},
+    wire::{
+        RequestHead,
+        answer::End,
+        chunked::BrokenChunking,
+        target::{is_http, is_same_host},
+    },
 };
 
 /// One stream: a request's body on its way in, and its answer on its way out.
@@ -27,6 +37,8 @@ pub struct Stream {
     body: RecvStream,
     is_read: bool,
     respond: SendResponse<Bytes>,
+    /// What was repaired in the requests of its connection.
+    repaired: Repaired,
     sending: Option<SendStream<Bytes>>,
     /// What of the answer's body is still to come; none where its end alone tells.
     left: Option<u64>,
@@ -43,6 +55,7 @@ impl Stream {
         address: SocketAddr,
         body: RecvStream,
         respond: SendResponse<Bytes>,
+        repaired: Repaired,
         write_budget: Duration,
         memory: StreamMemory,
     ) -> Self {
@@ -51,6 +64,7 @@ impl Stream {
             is_read: body.is_end_stream(),
             body,
             respond,
+            repaired,
             sending: None,
             left: None,
             is_ended: false,
@@ -75,6 +89,11 @@ impl Stream {
         }
     }
 
+    /// Whether a part of the request is not what the client sent.
+    pub fn is_repaired(&self, part: Part) -> bool {
+        self.repaired.has(self.respond.stream_id().as_u32(), part)
+    }
+
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         while !self.is_read {
             match ready!(self.body.poll_data(cx)) {
@@ -87,9 +106,12 @@ impl Stream {
                     }
                 }
                 None => {
-                    // Trailers are dropped like those of a chunked body.
+                    // Trailers are dropped like those of a chunked body, and must be fields like those.
                     ready!(self.body.poll_trailers(cx)).map_err(io::Error::other)?;
                     self.is_read = true;
+                    if self.is_repaired(Part::Trailers) {
+                        return Poll::Ready(Err(BrokenChunking.into()));
+                    }
                 }
             }
         }
@@ -121,6 +143,10 @@ impl Stream {
 /// # Errors
 /// The first broken rule of framing.
 pub fn request_head(parts: &Parts, has_body: bool) -> Result<RequestHead, Reason> {
+    // As of a target in HTTP/1.1 that names its scheme.
+    if parts.uri.scheme_str().is_some_and(|scheme| !is_http(scheme)) {
+        return Err(Reason::FramingAmbiguous);
+    }
     let authority = parts.uri.authority().map(|authority| authority.as_str());
     let target = parts.uri.path_and_query().map_or(authority.unwrap_or_default(), |target| target.as_str());
     // One Host that says the same is no second one.
@@ -285,7 +311,8 @@ mod tests {
             tokio::spawn(async move { while connection.accept().await.is_some() {} });
             let memory = ConnectionMemory::new(Arc::default(), 0, 1).open(0).unwrap();
             let (body, budget) = (request.into_body(), Duration::from_secs(1));
-            let mut stream = Stream::new(([0; 4], 0).into(), body, respond, budget, memory);
+            let mut stream =
+                Stream::new(([0; 4], 0).into(), body, respond, Repaired::default(), budget, memory);
             stream.start(Head::default(), End::Length(8), true).await.unwrap();
             stream.put(&Bytes::from_static(b"four")).await.unwrap();
             assert_eq!(stream.progress(), Progress::Body(End::Length(4)));

@@ -1,6 +1,7 @@
 //! The client's side: connections and streams, what is read from them and written to them.
 
 mod body;
+pub mod header_blocks;
 pub mod http1;
 pub mod http2;
 pub mod pace;

@@ -7,17 +7,11 @@ use crate::{
     operation::UNLOCK,
     reason::Reason,
     wire::{
-        Fields, RequestHead,
-        fields::{fold_alike, is_same, list},
+        Fields, RequestHead, claims,
+        fields::{is_same, list},
         target::uri,
     },
 };
-
-/// Fields by which an application may be asked for another method.
-pub const METHOD_OVERRIDES: [&str; 3] = ["x-http-method", "x-http-method-override", "x-method-override"];
-
-/// Fields by which an application may be asked for another target.
-pub const TARGET_OVERRIDES: [&str; 2] = ["x-original-url", "x-rewrite-url"];
 
 /// A rule on a head: what breaking it is, and whether a head keeps it.
 pub(super) type Rule = (Reason, fn(&Head<'_>) -> bool);
@@ -30,12 +24,16 @@ pub(super) const UNLOCK_RULES: [Rule; 4] = [
     (Reason::ExpectationFailed, |head| head.expects_at_most_100_continue()),
 ];
 
-/// The rules that hold on the unlock path even in observe mode: CONNECT asks for a tunnel, not for an answer.
-pub(super) const TUNNEL_RULES: [Rule; 1] = [(Reason::MethodNotAllowed, |head| head.is_no_connect())];
+/// The rules that hold on the unlock path even in observe mode: what was judged must be what is asked for, and CONNECT
+/// asks for a tunnel, not for an answer.
+pub(super) const EVER_RULES: [Rule; 2] = [
+    (Reason::PathUnknown, |head| head.is_without_other_target()),
+    (Reason::MethodNotAllowed, |head| head.is_no_connect()),
+];
 
 /// The rules on another path that is passed on.
 pub(super) const OTHER_PATH_RULES: [Rule; 4] = [
-    (Reason::PathUnknown, |head| head.is_without_rewritten_target()),
+    (Reason::PathUnknown, |head| head.is_without_other_target()),
     (Reason::MethodNotAllowed, |head| head.is_no_connect()),
     (Reason::MethodOverride, |head| head.is_without_method_override()),
     (Reason::ExpectationFailed, |head| head.expects_at_most_100_continue()),
@@ -53,7 +51,7 @@ const fn reasons<const N: usize>(rules: [Rule; N]) -> [Reason; N] {
 }
 
 pub(super) const UNLOCK_REASONS: &[Reason] = &reasons(UNLOCK_RULES);
-pub(super) const TUNNEL_REASONS: &[Reason] = &reasons(TUNNEL_RULES);
+pub(super) const EVER_REASONS: &[Reason] = &reasons(EVER_RULES);
 pub(super) const OTHER_PATH_REASONS: &[Reason] = &reasons(OTHER_PATH_RULES);
 
 /// What policy knows of a request before its body.
@@ -92,7 +90,7 @@ impl Head<'_> {
     }
 
     fn is_without_method_override(&self) -> bool {
-        !self.has_any_of(&METHOD_OVERRIDES)
+        !self.has_any_of(&claims::METHOD)
     }
 
     /// A tunnel through the gateway would carry what nobody judges.
@@ -100,9 +98,9 @@ impl Head<'_> {
         self.method != "CONNECT"
     }
 
-    /// A field that renames the target can turn any path into the unlock path.
-    fn is_without_rewritten_target(&self) -> bool {
-        !self.has_any_of(&TARGET_OVERRIDES)
+    /// A field that names another target can turn any path into the unlock path, and that into any other.
+    fn is_without_other_target(&self) -> bool {
+        !self.has_any_of(&claims::TARGET)
     }
 
     fn is_without_query(&self) -> bool {
@@ -143,8 +141,8 @@ impl Head<'_> {
         require(within, Reason::BodyTooLarge)
     }
 
-    fn has_any_of(&self, names: &[&str]) -> bool {
-        self.fields.iter().any(|(name, _)| names.iter().any(|wanted| fold_alike(name, wanted)))
+    fn has_any_of(&self, names: &claims::Names) -> bool {
+        self.fields.iter().any(|(name, _)| names.have(name))
     }
 }
 

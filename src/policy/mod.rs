@@ -13,6 +13,7 @@ pub mod head;
 pub mod key_digest;
 pub mod misplaced;
 pub mod order;
+pub mod other_paths;
 pub mod path;
 pub mod pattern;
 
@@ -30,16 +31,8 @@ pub use client::Clients;
 pub use credential::{ApiKey, ApiUsername, Credentials};
 pub use head::Head;
 pub use misplaced::{KnownKeys, Misplaced, Place};
+pub use other_paths::{ListedPath, OtherPaths};
 pub use pattern::{Pattern, Patterns};
-
-/// What becomes of paths other than the unlock path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OtherPaths {
-    /// Refuse them with `path_unknown`.
-    Reject,
-    /// Pass them on, unless they could be read as the unlock path.
-    Forward,
-}
 
 /// Whether the rules on what a call means refuse or only take note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +83,7 @@ impl Route {
     /// What its rules are named.
     const fn rules(self) -> &'static [Reason] {
         match self {
-            Self::Unlock => head::TUNNEL_REASONS,
+            Self::Unlock => head::EVER_REASONS,
             Self::Other => head::OTHER_PATH_REASONS,
         }
     }
@@ -98,7 +91,7 @@ impl Route {
     /// Judges a head by the rules that hold on the route in whichever mode.
     fn judge(self, head: &Head<'_>) -> Result<(), Reason> {
         match self {
-            Self::Unlock => head.keeps(&head::TUNNEL_RULES),
+            Self::Unlock => head.keeps(&head::EVER_RULES),
             Self::Other => head.keeps(&head::OTHER_PATH_RULES),
         }
     }
@@ -130,19 +123,17 @@ impl Policy {
     /// `path_unknown`, or `method_not_allowed` for CONNECT; for another path that may pass, `method_override` or
     /// `expectation_failed` too.
     pub fn route(&self, head: &Head<'_>) -> Result<Route, Reason> {
-        let route = self.destination(head.target)?;
+        let route = self.destination(head)?;
         route.judge(head)?;
         Ok(route)
     }
 
     /// Where a target leads.
-    fn destination(&self, target: &str) -> Result<Route, Reason> {
-        match (path::classify(target), self.other_paths) {
-            (path::Class::Unlock { .. }, _) => Ok(Route::Unlock),
-            (path::Class::Other, OtherPaths::Forward) => Ok(Route::Other),
-            (path::Class::Other, OtherPaths::Reject) | (path::Class::Disguised, _) => {
-                Err(Reason::PathUnknown)
-            }
+    fn destination(&self, head: &Head<'_>) -> Result<Route, Reason> {
+        match path::classify(head.target) {
+            path::Class::Unlock { .. } => Ok(Route::Unlock),
+            path::Class::Other if self.other_paths.let_pass(head) => Ok(Route::Other),
+            path::Class::Other | path::Class::Disguised => Err(Reason::PathUnknown),
         }
     }
 

@@ -140,7 +140,7 @@ impl Policy {
         request.judges(CLIENT_QUOTA);
         request.spend_client()?;
         request.judges(PATH);
-        let route = self.destination(request.head().target)?;
+        let route = self.destination(&request.head())?;
         request.judges(route.rules());
         route.judge(&request.head())?;
         request.note(Found::Route(route));

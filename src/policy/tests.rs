@@ -227,6 +227,8 @@ fn other_paths_pass_only_where_they_may_and_cannot_be_mistaken() {
         ("/other", "", Ok(())),
         ("/other?a=b", "content-length: 1000000", Ok(())),
         ("/api//customer/unlock", "", Err("path_unknown")),
+        ("/api/index.php?r=customer/unlock", "", Err("path_unknown")),
+        ("/other", "x-forwarded-uri: /", Err("path_unknown")),
         ("/other", "x-original-url: /api/customer/unlock", Err("path_unknown")),
         ("/other", "x_rewrite_url: /api/customer/unlock", Err("path_unknown")),
         ("/other", "x-http-method-override: PATCH", Err("method_override")),
@@ -235,6 +237,14 @@ fn other_paths_pass_only_where_they_may_and_cannot_be_mistaken() {
         assert_eq!(judge(&forward, "GET", target, lines).map(|_| ()), want, "{target} {lines}");
     }
     assert_eq!(judge(&policy(), "GET", "/other", "").map(|_| ()), Err("path_unknown"));
+}
+
+#[test]
+fn no_field_names_another_target() {
+    for name in ["x-original-url", "X_ORIGINAL_URI", "x-rewrite-url", "x.forwarded.uri"] {
+        let judged = judge_unlock(&format!("{CREDENTIALS}|{name}: /api/customer/unlock"));
+        assert_eq!(judged, Err("path_unknown"), "{name}");
+    }
 }
 
 fn judge_body(body: &[u8]) -> Result<String, &'static str> {

@@ -23,7 +23,7 @@ pub enum Reason {
     ClientBlocked,
     /// The client's address is over its quota.
     ClientQuotaExceeded,
-    /// Not the unlock path, however near.
+    /// Not the unlock path, however near, or a field that names another target.
     PathUnknown,
     /// Not the method of the operation.
     MethodNotAllowed,
@@ -192,7 +192,11 @@ impl Reason {
                 Some(StatusCode::NOT_FOUND),
                 "path_unknown",
                 "There is nothing at this path",
-                concat!("Call `", unlock!(path), "`, spelt exactly so."),
+                concat!(
+                    "Call `",
+                    unlock!(path),
+                    "`, spelt exactly so, without a field that names another target, such as `X-Original-URL`."
+                ),
             ),
             Self::MethodNotAllowed => (
                 Some(StatusCode::METHOD_NOT_ALLOWED),

@@ -5,10 +5,7 @@ use std::net::IpAddr;
 use super::Request;
 use crate::{
     outcome::RequestId,
-    wire::{
-        fields::{fold_alike, is_same},
-        forwarding::FORWARDING,
-    },
+    wire::{claims, fields::is_same},
 };
 
 /// Where a request came from, as the gateway knows it.
@@ -50,7 +47,7 @@ impl<'a> Forwarded<'a> {
     }
 }
 
-/// Whether a field of the client's is dropped, since the gateway says the same itself.
+/// Whether a field of the client's is dropped, since only the gateway says such things.
 pub fn is_replaced(name: &[u8]) -> bool {
-    is_same(name, "host") || FORWARDING.iter().any(|claim| fold_alike(name, claim))
+    is_same(name, "host") || claims::ORIGIN.have(name)
 }

@@ -1,4 +1,5 @@
-//! Watches the HTTP/2 frames that are sent for resets, closes and answers that the `h2` crate makes without telling.
+//! Watches HTTP/2 frames for what the `h2` crate does without telling: the resets, closes and answers that it sends, and what
+//! it repairs in header blocks that come.
 
 use std::{
     collections::VecDeque,
@@ -13,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Remote, record};
 use crate::{
+    downstream::header_blocks::{HeaderBlocks, Repaired},
     gateway::Gateway,
     outcome::{Beginning, RequestId},
     reason::Reason as Refusal,
@@ -95,6 +97,7 @@ impl Streams {
 pub(super) struct Watched<T> {
     transport: T,
     frames: Frames,
+    header_blocks: HeaderBlocks,
     watch: Watch,
 }
 
@@ -107,9 +110,16 @@ struct Watch {
 }
 
 impl<T> Watched<T> {
-    /// A transport on which nothing has been sent.
-    pub(super) fn new(transport: T, gateway: Arc<Gateway>, streams: Arc<Streams>, client: Remote) -> Self {
-        Self { transport, frames: Frames::default(), watch: Watch { gateway, streams, client } }
+    /// A transport on which nothing has been sent; streams of which something is repaired are told to `repaired`.
+    pub(super) fn new(
+        transport: T,
+        gateway: Arc<Gateway>,
+        streams: Arc<Streams>,
+        client: Remote,
+        repaired: Repaired,
+    ) -> Self {
+        let watch = Watch { gateway, streams, client };
+        Self { transport, frames: Frames::default(), header_blocks: HeaderBlocks::new(repaired), watch }
     }
 }
 
@@ -144,13 +154,17 @@ impl Watch {
 
 impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().transport).poll_read(cx, into)
+        let Self { transport, header_blocks, .. } = self.get_mut();
+        let before = into.filled().len();
+        ready!(Pin::new(transport).poll_read(cx, into))?;
+        header_blocks.follow(&into.filled()[before..]);
+        Poll::Ready(Ok(()))
     }
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let Self { transport, frames, watch } = self.get_mut();
+        let Self { transport, frames, watch, .. } = self.get_mut();
         let sent = ready!(Pin::new(transport).poll_write(cx, bytes))?;
         frames.follow(&bytes[..sent], |seen| watch.tell(seen));
         Poll::Ready(Ok(sent))

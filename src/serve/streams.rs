@@ -29,6 +29,7 @@ use super::{
 use crate::{
     downstream::{
         Client,
+        header_blocks::{Part, Repaired},
         http2::{Stream, request_head},
         transport::{Lingering, MOST_DROPPED, Transport},
         write_budget::WriteBudget,
@@ -63,6 +64,7 @@ struct Common {
     write_budget: Duration,
     memory: Arc<ConnectionMemory>,
     streams: Arc<Streams>,
+    repaired: Repaired,
 }
 
 /// A stream whose request's head has come.
@@ -91,10 +93,21 @@ impl Service {
             live.shares.in_flight,
         );
         let remote = Remote { address: client, certificate: transport.client_certificate() };
-        let common = Common { remote, write_budget: idle, memory, streams: Arc::default() };
+        let common = Common {
+            remote,
+            write_budget: idle,
+            memory,
+            streams: Arc::default(),
+            repaired: Repaired::default(),
+        };
         let transport = Lingering::new(transport, WriteBudget::new(idle));
-        let transport =
-            Watched::new(transport, self.gateway.clone(), common.streams.clone(), common.remote.clone());
+        let transport = Watched::new(
+            transport,
+            self.gateway.clone(),
+            common.streams.clone(),
+            common.remote.clone(),
+            common.repaired.clone(),
+        );
         let greeting = options().handshake::<_, Bytes>(transport);
         let greeted = timeout(live.settings.deadlines.header, greeting).await;
         drop(live);
@@ -232,7 +245,11 @@ impl Common {
             return None;
         }
         let (parts, body) = request.into_parts();
-        let head = request_head(&parts, !body.is_end_stream());
+        let head = if self.repaired.has(respond.stream_id().as_u32(), Part::Head) {
+            Err(Reason::FramingAmbiguous)
+        } else {
+            request_head(&parts, !body.is_end_stream())
+        };
         let Ok(memory) = self.memory.open(head.as_ref().map_or(0, RequestHead::size)) else {
             self.streams.refuse();
             respond.send_reset(ResetReason::REFUSED_STREAM);
@@ -240,7 +257,8 @@ impl Common {
         };
         let is_head = parts.method == http::Method::HEAD;
         let remote = self.remote.clone();
-        let stream = Stream::new(remote.address, body, respond, self.write_budget, memory);
+        let stream =
+            Stream::new(remote.address, body, respond, self.repaired.clone(), self.write_budget, memory);
         Some(Opened { stream, remote, head, is_head, beginning })
     }
 }

@@ -107,7 +107,8 @@ pub(super) fn length(value: &[u8]) -> Option<u64> {
     digits.parse().ok().filter(|&length| length <= i64::MAX as u64)
 }
 
-/// Whether a Host is `uri-host [ ":" port ]` (RFC 9110 section 7.2) and not empty.
+/// Whether a Host is `uri-host [ ":" port ]` (RFC 9110 section 7.2), not empty, and no list to readers of X-Forwarded-Host,
+/// in which a comma parts one host from the next.
 pub fn is_authority(host: &[u8]) -> bool {
     let (name, port) = match (host.first(), memchr::memrchr(b':', host)) {
         (Some(b'['), _) => match memchr::memchr(b']', host) {
@@ -125,7 +126,7 @@ pub fn is_authority(host: &[u8]) -> bool {
     let is_name_byte = |&byte: &u8| match byte {
         b':' => is_literal,
         b'%' => !is_literal,
-        byte => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte),
+        byte => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&byte),
     };
     !name.is_empty() && name.iter().all(is_name_byte) && port.iter().all(u8::is_ascii_digit)
 }

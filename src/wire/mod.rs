@@ -1,14 +1,15 @@
-//! HTTP/1.1 as bytes: heads, fields, chunks and answers, read strictly and without I/O.
+//! HTTP/1.1 as bytes: heads, fields, chunks and answers, read strictly and without I/O; of HTTP/2, its header blocks.
 //!
 //! The parsers are stricter than RFC 9112 allows a recipient to be: whatever two readers could take
 //! differently is refused rather than repaired.
 
 pub mod answer;
 pub mod chunked;
+pub mod claims;
 pub mod fields;
-pub mod forwarding;
 pub mod framing;
 pub mod hop_by_hop;
+pub mod hpack;
 pub mod request;
 pub mod scanner;
 pub mod target;

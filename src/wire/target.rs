@@ -10,7 +10,8 @@ pub fn without_query(target: &str) -> &str {
     target.split_once('?').map_or(target, |(path, _)| path)
 }
 
-/// The path and query of an absolute-form target (RFC 9112 section 3.2.2); any other as it is.
+/// The path and query of an absolute-form target (RFC 9112 section 3.2.2); any other as it is. It begins with `?` where
+/// there is a query and no path.
 pub fn origin_form(target: &str) -> &str {
     if target.starts_with('/') {
         return target;
@@ -35,8 +36,13 @@ pub fn uri(target: &str) -> Result<Uri, Reason> {
 /// Scheme and authority of an absolute-form target with a scheme of HTTP's.
 pub fn authority(target: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = target.split_once("://")?;
-    default_port(scheme)?;
+    is_http(scheme).then_some(())?;
     Some((scheme, &rest[..rest.find(['/', '?']).unwrap_or(rest.len())]))
+}
+
+/// Whether a scheme is HTTP's.
+pub fn is_http(scheme: &str) -> bool {
+    default_port(scheme).is_some()
 }
 
 /// The port that a scheme of HTTP's has where none is given (RFC 9110 sections 4.2.1 and 4.2.2).

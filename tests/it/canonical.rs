@@ -91,7 +91,7 @@ fn a_good_call_is_forwarded_in_canonical_form() {
                 .with("X-Forwarded-Host", "elsewhere.test")
                 .with("Forwarded", "for=192.0.2.1")
                 .with("X-Real-IP", "192.0.2.1")
-                .with("X-Original-URL", "/api/customer/delete")
+                .with("True-Client-IP", "192.0.2.1")
                 .with("Range", "bytes=0-1")
                 .with("If-Match", "*")
                 .with("TE", "trailers")

@@ -285,11 +285,11 @@ fn every_fault_is_told_at_once() {
 fn every_faulty_entry_of_a_list_is_told() {
     let listen = "[listen]\nhttp = [\"127.0.0.1\", \"127.0.0.1:0\", \"localhost:8080\"]\n";
     let upstream = "[upstream]\npeers = [\"n4n-1.internal\", 8081, \"n4n-2.internal:443\"]\n";
-    let policy = "[policy]\nforward_headers = [\"Api_Key\", \"Content-Length\", \"X-Forwarded-For\", \"X-HTTP-Method\", \"Connection\", \"two words\"]\n";
+    let policy = "[policy]\nforward_headers = [\"Api_Key\", \"Content-Length\", \"X-Forwarded-For\", \"X-HTTP-Method\", \"Connection\", \"two words\", \"CF_Connecting-IP\", \"Proxy\", \"X-Original-URI\"]\n";
     let (code, written) = check_text(&[listen, upstream, policy].concat());
     assert_eq!(code, Some(2), "{written}");
     for (line, key, count) in
-        [(2, "listen.http", 2), (4, "upstream.peers", 2), (6, "policy.forward_headers", 6)]
+        [(2, "listen.http", 2), (4, "upstream.peers", 2), (6, "policy.forward_headers", 9)]
     {
         let told = printed(&written).iter().filter(|fault| **fault == (Some(line), key.to_owned())).count();
         assert_eq!(told, count, "{key}, in:\n{written}");

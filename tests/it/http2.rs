@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request};
 
+use crate::harness::frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, frame, kept_field};
 use crate::harness::{
     API_KEY, API_USERNAME, Gate, Gateway, Http2, Http2Answer, NAME, Reply, Secured, Signal, Upstream, tool,
 };
@@ -89,6 +90,73 @@ fn calls_meet_the_same_rules() {
     // And all that on a connection that is still good.
     assert_eq!(connection.call(unlock(), BODY, None).unwrap().body, "true");
     assert_eq!(connection.max_streams(), 16);
+}
+
+/// What the protocol's own layer would make good by leaving it out, and what a Host of HTTP/1.1 may not be either.
+#[test]
+fn what_http_1_1_refuses_is_not_repaired() {
+    let upstream = Upstream::start();
+    let secured = Secured::of(
+        Gateway::before(upstream.address()).set("policy", "other_paths = \"forward\"\nmax_body = \"1KiB\""),
+    );
+    let mut frames = Frames::connect(&secured.client(), secured.gateway.https(), 65535);
+    let mut streams = (1..).step_by(2);
+    let mut call = |pseudo: &[(&str, &str)], trailers: Option<(&str, &str)>| {
+        let stream = streams.next().unwrap();
+        let own = [
+            ("api-key", API_KEY),
+            ("api-username", API_USERNAME),
+            ("content-type", "application/x-www-form-urlencoded"),
+        ];
+        let block: Vec<u8> =
+            pseudo.iter().chain(&own).flat_map(|(name, value)| kept_field(name, value)).collect();
+        let last = if trailers.is_some() { 0 } else { END_STREAM };
+        let mut sent =
+            [frame(HEADERS, END_HEADERS, stream, &block), frame(DATA, last, stream, BODY)].concat();
+        if let Some((name, value)) = trailers {
+            sent.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, &kept_field(name, value)));
+        }
+        frames.send(&sent).unwrap();
+    };
+    let good =
+        [(":method", "PATCH"), (":scheme", "https"), (":authority", NAME), (":path", "/api/customer/unlock")];
+    let with = |name: &'static str, value: &'static str| {
+        good.map(|(other, usual)| if other == name { (name, value) } else { (other, usual) })
+    };
+    let without_authority = |scheme: &'static str| {
+        [(":method", "PATCH"), (":scheme", scheme), (":path", "/api/customer/unlock"), ("host", NAME)]
+    };
+    let (mut passed, mut refused) = (0.0, 0.0);
+    for (case, pseudo, passes) in [
+        ("as it should be", good, true),
+        ("a fragment", with(":path", "/api/customer/unlock#x?y"), false),
+        ("a fragment behind another path", with(":path", "/other#/../x"), false),
+        ("a fragment alone", with(":path", "#"), false),
+        ("another scheme", with(":scheme", "ftp"), false),
+        ("the other scheme", with(":scheme", "http"), true),
+        ("a Host in place of an authority", without_authority("https"), true),
+        ("another scheme without an authority", without_authority("ftp"), false),
+        ("a list of hosts", with(":authority", "gateway.test,other.test"), false),
+        ("no path", with(":path", "?x"), false),
+    ] {
+        println!("{case}");
+        // Twice, the second time by the numbers under which the fields are kept.
+        for _ in 0..2 {
+            call(&pseudo, None);
+            *(if passes { &mut passed } else { &mut refused }) += 1.0;
+            secured.gateway.wait_for_metric("n4n_gateway_unlocks_total{result=\"unlocked\"}", passed);
+            secured
+                .gateway
+                .wait_for_metric("n4n_gateway_requests_total{code=\"framing_ambiguous\"}", refused);
+        }
+    }
+    for (malformed, trailers) in [(0.0, ("x-other", "1")), (1.0, (":path", "/")), (2.0, (":status", "200"))] {
+        call(&good, Some(trailers));
+        passed += f64::from(u8::from(malformed == 0.0));
+        secured.gateway.wait_for_metric("n4n_gateway_unlocks_total{result=\"unlocked\"}", passed);
+        secured.gateway.wait_for_metric("n4n_gateway_requests_total{code=\"body_malformed\"}", malformed);
+    }
+    assert_eq!(upstream.count() as f64, passed);
 }
 
 #[test]

@@ -151,17 +151,51 @@ const OTHERS: [&str; 13] = [
     "/",
     "/api/customer",
     "/api/customer/lock",
-    "/api/customer/unlocked",
+    "/api/customers/191",
     "/api/customer/un/lock",
-    "/v2api/customer/unlock-all",
+    "/v2api/subscription/unlock-all",
     "/API/Status",
     "/a//b/./c/../d;v=1",
     "/%7Euser/%e2%82%ac%00",
-    "/search?q=unlock+customer&page=2",
+    "/search?q=unlock+me&page=2",
     "/?next=/api/customer",
     "/a?b?c=%2525",
     "/a%20b?",
 ];
+
+/// Where front controllers look for their routes, and how these are spelt there; with `+` for a space, and with letters
+/// that PCRE folds under `/iu`. Real ones are asked in `front_controllers`.
+const ROUTED: &str = r"
+    /api/index.php/customer/unlock /api/index.php//customer/unlock /api/index.php%2fcustomer/unlock
+    /api.php/customer/unlock /api/INDEX.php/customer/unlock /customer/unlock /api/?route=customer/unlock
+    /?route[]=customer&route[]=unlock /?route%5B%5D=customer&x=1&route%5B%5D=unlock
+    /api/index.php?_url=/customer/unlock /?controller=customer&action=unlock /?action=unlock&controller=customer
+    /?customer/unlock=1 /?customer=unlock /search?q=unlock+customer /?task=customer.unlock /api/customer_unlock
+    /?call=CustomerController::actionUnlock /?call=UNLOCKCUSTOMER /api/customer/unlocked
+    /?r=cu%c5%bftomer/unlock /?r=cu%C5%BFtomer/unloc%E2%84%AA /?r=customer/unloc%25e2%2584%25aa
+    /?r=cust%6fmer&a=unl%256fck /?r=custo%01mer/un-lock
+";
+
+#[test]
+fn no_route_to_the_unlock_call_passes() {
+    let upstream = Upstream::start();
+    let gateway = gateway_before(&upstream, "forward");
+    let mut wire = gateway.connect();
+    for target in ROUTED.split_whitespace() {
+        for target in [target.to_owned(), format!("http://gateway.test{target}"), format!("{target}&x=1")] {
+            for method in ["PATCH", "GET", "POST"] {
+                let answer = wire.call(&call_to(&target).method(method));
+                assert_eq!(
+                    (answer.status(), answer.code().as_str()),
+                    (404, "path_unknown"),
+                    "{method} {target}"
+                );
+            }
+        }
+    }
+    assert_eq!(wire.call(&call_to("http://gateway.test?x")).code(), "path_unknown", "no path at all");
+    assert_eq!(upstream.bytes(), b"");
+}
 
 #[test]
 fn other_paths_pass_unchanged_where_they_may() {
@@ -207,6 +241,8 @@ fn other_paths_are_refused_what_could_make_them_the_unlock_path() {
         ("X-Original-URL", "path_unknown"),
         ("X-Rewrite-URL", "path_unknown"),
         ("x_original_url", "path_unknown"),
+        ("X-Original-URI", "path_unknown"),
+        ("X-Forwarded-Uri", "path_unknown"),
         ("X-HTTP-Method", "method_override"),
         ("X-HTTP-Method-Override", "method_override"),
         ("X-Method-Override", "method_override"),

@@ -2,6 +2,7 @@
 
 mod enumeration;
 mod listen;
+mod other_paths;
 mod policy;
 mod quota;
 mod upstream;

@@ -3,14 +3,11 @@
 use http::{HeaderName, header};
 use regex::Regex;
 
-use super::{choice, period, seconds};
+use super::{period, seconds};
 use crate::{
     config::{Deadlines, fault::Faults, table::Table, units::ByteSize},
-    policy::{
-        Access, Clients, LookupKey, Mode, OtherPaths, Pattern, Patterns, Policy,
-        head::{METHOD_OVERRIDES, TARGET_OVERRIDES},
-    },
-    wire::{fields::fold_alike, forwarding::FORWARDING, hop_by_hop::HOP_BY_HOP},
+    policy::{Access, Clients, LookupKey, Mode, OtherPaths, Pattern, Patterns, Policy},
+    wire::{claims, fields::fold_alike, hop_by_hop::HOP_BY_HOP},
 };
 
 /// The most `policy.max_body` can be: what is judged is held in memory.
@@ -23,12 +20,7 @@ pub(super) fn policy(
     access: Access,
     faults: &mut Faults<'_>,
 ) -> (Option<Policy>, Deadlines, Vec<HeaderName>) {
-    let other_paths = choice(
-        &mut table,
-        "other_paths",
-        &[("reject", OtherPaths::Reject), ("forward", OtherPaths::Forward)],
-        faults,
-    );
+    let other_paths = table.or("other_paths", OtherPaths::Reject, faults);
     let max_body = table.or("max_body", ByteSize(8 * 1024), faults).0;
     if max_body > MAX_BODY {
         faults.add(
@@ -107,7 +99,7 @@ fn pattern(table: &mut Table<'_>, key: &'static str, faults: &mut Faults<'_>) ->
 }
 
 /// Fields that mean something to the gateway, to framing or to the application behind n4n's web server.
-const RESERVED: [(&str, &[&str]); 7] = [
+static RESERVED: [(&str, &[&str]); 7] = [
     ("a credential", &["api-key", "api-username"]),
     (
         "framing",
@@ -121,9 +113,9 @@ const RESERVED: [(&str, &[&str]); 7] = [
             "trailer",
         ],
     ),
-    ("forwarding", &FORWARDING),
-    ("an override", &METHOD_OVERRIDES),
-    ("an override", &TARGET_OVERRIDES),
+    ("forwarding", claims::ORIGIN.all()),
+    ("an override", claims::METHOD.all()),
+    ("an override", claims::TARGET.all()),
     ("the connection alone", &HOP_BY_HOP),
     ("the connection alone", &["proxy-authenticate", "proxy-authorization"]),
 ];

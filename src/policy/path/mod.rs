@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use memchr::memmem;
 use percent_encoding::percent_decode;
 
 use crate::{operation::UNLOCK, wire::target::origin_form};
@@ -14,7 +15,7 @@ pub enum Class {
         /// Whether a query string follows, if only an empty one.
         query: bool,
     },
-    /// Something that an upstream could read as the unlock path.
+    /// Something that an upstream could read as the unlock path, or that names no path and is up to the upstream.
     Disguised,
     /// Anything else.
     Other,
@@ -29,77 +30,61 @@ pub fn classify(target: &str) -> Class {
     };
     if path == UNLOCK.path {
         Class::Unlock { query }
-    } else if could_be_unlock(target.as_bytes()) {
+    } else if path.is_empty() || could_be_unlock(target.as_bytes()) {
         Class::Disguised
     } else {
         Class::Other
     }
 }
 
-/// Whether some upstream could arrive at the unlock path, taking the target whole or in part.
+/// How many times over a target may be percent-encoded: of one beyond it nobody can say what an upstream reads.
+const MOST_ENCODINGS: usize = 8;
+
+/// Whether some upstream could arrive at the unlock path, taking the target whole or in part: whether each of its
+/// [words](crate::operation::Operation::words) is anywhere in it, once decoded as often as an upstream may.
 ///
-/// Upstreams differ in what they decode, cut off and resolve, so the segments are looked for at every
-/// stage: before and after resolving dot segments, with and without what follows a NUL, and in the
-/// query too, where front controllers look for a route.
+/// A front controller finds its route in the path behind a script's name, in one parameter of the query or in several,
+/// in their names or values, and in whatever order and with whatever marks between the words. PHP's names ignore case, so
+/// `r=customerunlock` may call what `CustomerUnlock` does: hence words within words count. That also refuses
+/// `/customers?status=unlocked`, which is the price.
 fn could_be_unlock(target: &[u8]) -> bool {
-    let decoded = decode_to_fixed_point(target);
-    let cut = memchr::memchr(0, &decoded).map_or(&decoded[..], |nul| &decoded[..nul]);
-    [&decoded[..], cut].into_iter().any(|text| {
-        let parts = text.split(|byte| matches!(byte, b'?' | b'#'));
-        let pairs = text.split(|byte| matches!(byte, b'?' | b'#' | b'&' | b'='));
-        parts.chain(pairs).any(|part| {
-            let segments = segments(part);
-            holds_unlock(&segments) || holds_unlock(&resolve(&segments))
-        })
-    })
-}
-
-fn decode_to_fixed_point(target: &[u8]) -> Cow<'_, [u8]> {
+    let mut is_seen = UNLOCK.words.map(|_| false);
     let mut text = Cow::Borrowed(target);
-    // It borrows where there was nothing to decode.
-    while let Cow::Owned(decoded) = Cow::from(percent_decode(&text)) {
-        text = Cow::Owned(decoded);
-    }
-    text
-}
-
-/// The segments without their parameters, empty ones left out.
-fn segments(path: &[u8]) -> Vec<&[u8]> {
-    path.split(|byte| matches!(byte, b'/' | b'\\'))
-        .map(|segment| segment.split(|&byte| byte == b';').next().unwrap_or_default())
-        .map(without_margin)
-        .filter(|segment| !segment.is_empty())
-        .collect()
-}
-
-/// A segment without what pattern matchers and file systems pass over at its ends: white space, control
-/// bytes and, behind a name, dots.
-fn without_margin(mut segment: &[u8]) -> &[u8] {
-    while let [0..=b' ' | 0x7f, rest @ ..] | [rest @ .., 0..=b' ' | 0x7f] = segment {
-        segment = rest;
-    }
-    let name = segment.iter().rposition(|&byte| byte != b'.').map_or(segment.len(), |last| last + 1);
-    &segment[..name]
-}
-
-fn resolve<'a>(segments: &[&'a [u8]]) -> Vec<&'a [u8]> {
-    let mut resolved = Vec::with_capacity(segments.len());
-    for &segment in segments {
-        match segment {
-            b"." => {}
-            b".." => {
-                resolved.pop();
-            }
-            segment => resolved.push(segment),
+    for _ in 0..=MOST_ENCODINGS {
+        let folded = fold(&text);
+        for (is_seen, word) in is_seen.iter_mut().zip(UNLOCK.words) {
+            // At whichever stage: decoding on can eat a letter, as that of `%2customer` does.
+            *is_seen |= memmem::find(&folded, word.as_bytes()).is_some();
+        }
+        if is_seen.iter().all(|is_seen| *is_seen) {
+            return true;
+        }
+        match Cow::from(percent_decode(&text)) {
+            Cow::Owned(decoded) => text = Cow::Owned(decoded),
+            // It borrows where there was nothing to decode.
+            Cow::Borrowed(_) => return false,
         }
     }
-    resolved
+    true
 }
 
-fn holds_unlock(segments: &[&[u8]]) -> bool {
-    segments
-        .windows(UNLOCK.segments.len())
-        .any(|window| window.iter().zip(UNLOCK.segments).all(|(a, b)| a.eq_ignore_ascii_case(b.as_bytes())))
+/// A text as the most forgiving router compares it: letters as PCRE's `/iu` folds them, which has U+017F for an `s` and
+/// U+212A for a `k`; what parts one segment or parameter from the next as `/`; and no other marks, bytes outside ASCII or
+/// control bytes, since applications drop those from a route before they look for it.
+fn fold(text: &[u8]) -> Vec<u8> {
+    let mut folded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        match (byte, tail) {
+            (b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z', _) => folded.push(byte.to_ascii_lowercase()),
+            (b'/' | b'\\' | b'?' | b'#' | b'&' | b'=', _) => folded.push(b'/'),
+            (0xc5, [0xbf, ..]) => folded.push(b's'),
+            (0xe2, [0x84, 0xaa, ..]) => folded.push(b'k'),
+            _ => {}
+        }
+    }
+    folded
 }
 
 #[cfg(test)]

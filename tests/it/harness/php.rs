@@ -1,13 +1,15 @@
-//! A real PHP that reads requests as n4n's application does, and tells what it saw.
+//! A real PHP that reads requests as n4n's application does, and tells what it saw; and PHP as web servers run it.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Stdio};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::lines::Lines;
+use super::servers::{Process, server};
 use super::{package_root, tool};
 
 /// `php -S` with a script of `tests/upstream`.
@@ -62,5 +64,48 @@ impl Drop for Php {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A php-fpm that web servers of any user reach by its socket.
+pub(crate) struct PhpFpm {
+    folder: TempDir,
+    _process: Process,
+}
+
+impl PhpFpm {
+    pub(crate) fn start(workers: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let user = Command::new("id").arg("-un").output().unwrap().stdout;
+        let user = String::from_utf8(user).unwrap();
+        let (config, socket) = (folder.path().join("fpm.conf"), Self::socket_in(&folder));
+        std::fs::write(
+            &config,
+            format!(
+                "[global]\nerror_log = /proc/self/fd/2\ndaemonize = no\n\
+                 [www]\nuser = {user}\nlisten = {}\nlisten.mode = 0666\npm = static\npm.max_children = {workers}\n",
+                socket.display()
+            ),
+        )
+        .unwrap();
+        let mut process = Process::start(
+            server("php-fpm")
+                .args(["-n", "--allow-to-run-as-root", "--nodaemonize", "--fpm-config"])
+                .arg(config),
+        );
+        process.stderr().wait_for("word of php-fpm", |lines| {
+            lines.iter().any(|line| line.contains("ready to handle connections")).then_some(())
+        });
+        Self { folder, _process: process }
+    }
+
+    /// Where web servers reach it.
+    pub(crate) fn socket(&self) -> PathBuf {
+        Self::socket_in(&self.folder)
+    }
+
+    fn socket_in(folder: &TempDir) -> PathBuf {
+        folder.path().join("fpm.sock")
     }
 }

@@ -1,4 +1,4 @@
-//! Servers of others that the tests put beside the gateway, and an nginx before it.
+//! Servers of others that the tests put beside the gateway: nginx and Apache, before it or behind it.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -95,3 +95,52 @@ impl Nginx {
         self.address
     }
 }
+
+/// An Apache that listens on a port of the system's choice.
+pub(crate) struct Apache {
+    address: SocketAddr,
+    _process: Process,
+    _folder: TempDir,
+}
+
+impl Apache {
+    /// Starts it with directives of its one server; what it serves must be readable by everyone.
+    pub(crate) fn start(directives: &str) -> Self {
+        // It takes over no socket: between the choice of a port and its use somebody else may have that.
+        (0..5).find_map(|_| Self::try_start(directives)).expect("a port for Apache")
+    }
+
+    fn try_start(directives: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().display();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let modules = ["mpm_event", "authz_core", "dir", "proxy", "proxy_fcgi", "rewrite"]
+            .map(|name| format!("LoadModule {name}_module {APACHE_MODULES}/mod_{name}.so\n"))
+            .concat();
+        std::fs::write(
+            folder.path().join("apache.conf"),
+            format!(
+                "{modules}ServerRoot {at}\nServerName n4n.test\nListen {address}\nPidFile {at}/pid\n\
+                 DefaultRuntimeDir {at}\nErrorLog /proc/self/fd/2\nLogLevel notice\n\
+                 User #65534\nGroup #65534\nStartServers 1\nServerLimit 1\nThreadsPerChild 8\n\
+                 MaxRequestWorkers 8\nMaxKeepAliveRequests 0\n{directives}\n"
+            ),
+        )
+        .unwrap();
+        let mut apache = server("apache2");
+        apache.arg("-D").arg("FOREGROUND").arg("-f").arg(folder.path().join("apache.conf"));
+        let mut process = Process::start(&mut apache);
+        let is_listening = process.stderr().wait_for("word of Apache", |lines| {
+            let says = |what: &str| lines.iter().any(|line| line.contains(what));
+            (says("resuming normal operations") || says("could not bind")).then(|| !says("could not bind"))
+        });
+        is_listening.then_some(Self { address, _process: process, _folder: folder })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Where Debian keeps Apache's modules.
+const APACHE_MODULES: &str = "/usr/lib/apache2/modules";

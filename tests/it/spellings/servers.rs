@@ -4,12 +4,11 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::Command;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{DEADLINE, MessageReader, Process, package_root, server, tool};
+use crate::harness::{DEADLINE, MessageReader, PhpFpm, Process, package_root, server, tool};
 
 /// The value that a field is given, to be found again in a variable.
 pub(super) const VALUE: &str = "found-again";
@@ -17,8 +16,8 @@ pub(super) const VALUE: &str = "found-again";
 /// A server of PHP's that runs `tests/upstream/credentials.php` for every request.
 pub(super) struct Server {
     place: Place,
-    _processes: Vec<Process>,
-    _folder: Option<TempDir>,
+    _process: Process,
+    _behind: Option<(PhpFpm, TempDir)>,
 }
 
 enum Place {
@@ -35,43 +34,24 @@ impl Server {
         let address = php.stderr().wait_for("address of PHP", |lines| {
             lines.iter().find_map(|line| started.captures(line)?[1].parse().ok())
         });
-        Self { place: Place::Tcp(address), _processes: vec![php], _folder: None }
+        Self { place: Place::Tcp(address), _process: php, _behind: None }
     }
 
     /// php-fpm behind nginx, which is told to let underscores pass, and more by `directives`.
     pub(super) fn fpm_behind_nginx(directives: &str) -> Self {
+        let fpm = PhpFpm::start(1);
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path();
-        let user = Command::new("id").arg("-un").output().unwrap().stdout;
-        let user = String::from_utf8(user).unwrap();
-
-        std::fs::write(
-            at.join("fpm.conf"),
-            format!(
-                "[global]\nerror_log = /proc/self/fd/2\ndaemonize = no\n\
-                 [www]\nuser = {user}\nlisten = {at}/fpm.sock\npm = static\npm.max_children = 1\n",
-                at = at.display()
-            ),
-        )
-        .unwrap();
-        let mut fpm = Process::start(
-            server("php-fpm")
-                .args(["-n", "--allow-to-run-as-root", "--nodaemonize", "--fpm-config"])
-                .arg(at.join("fpm.conf")),
-        );
-        fpm.stderr().wait_for("word of php-fpm", |lines| {
-            lines.iter().any(|line| line.contains("ready to handle connections")).then_some(())
-        });
-
         std::fs::write(
             at.join("nginx.conf"),
             format!(
                 "daemon off; master_process off; pid nginx.pid; error_log stderr notice; events {{}}\n\
                  http {{ access_log off; client_body_temp_path tmp; proxy_temp_path tmp; fastcgi_temp_path tmp;\n\
                  uwsgi_temp_path tmp; scgi_temp_path tmp; underscores_in_headers on; {directives}\n\
-                 server {{ listen unix:{at}/nginx.sock; location / {{ fastcgi_pass unix:{at}/fpm.sock;\n\
+                 server {{ listen unix:{at}/nginx.sock; location / {{ fastcgi_pass unix:{fpm};\n\
                  fastcgi_param REQUEST_METHOD $request_method; fastcgi_param SCRIPT_FILENAME {script}; }} }} }}\n",
                 at = at.display(),
+                fpm = fpm.socket().display(),
                 script = script().display()
             ),
         )
@@ -83,7 +63,7 @@ impl Server {
             lines.iter().any(|line| line.contains(": nginx/")).then_some(())
         });
         let place = Place::Unix(at.join("nginx.sock"));
-        Self { place, _processes: vec![nginx, fpm], _folder: Some(folder) }
+        Self { place, _process: nginx, _behind: Some((fpm, folder)) }
     }
 
     /// What PHP is given when a request has this field: the variables, or nothing where it is refused.
