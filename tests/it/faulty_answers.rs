@@ -252,7 +252,8 @@ fn an_answer_before_the_body_was_read_is_an_answer() {
         let answer = answer_to(&mut gateway.connect()).unwrap();
         let is_answer = (answer.status(), answer.text()) == (200, "true");
         assert!(is_answer || answer.code() == "upstream_broken", "{answer:?}");
-        assert_eq!(upstream.connections(), calls, "the call was sent more than once");
+        // Its close may also come when the connection has been used again: that call is broken, and not sent anew.
+        assert!(upstream.connections() <= calls, "a call was sent more than once");
     }
 }
 
