@@ -1,12 +1,18 @@
 //! The gateway's pure core, compiled without Pingora and whatever else is not fuzzed, and what the
 //! targets share.
 
+#[path = "../../../src/client_network.rs"]
+pub mod client_network;
 #[path = "../../../src/config/mod.rs"]
 pub mod config;
 #[path = "../../../src/enumeration/mod.rs"]
 pub mod enumeration;
 #[path = "../../../src/files.rs"]
 pub mod files;
+#[path = "../../../src/guessing.rs"]
+pub mod guessing;
+#[path = "../../../src/downstream/header_blocks.rs"]
+pub mod header_blocks;
 #[path = "../../../src/operation.rs"]
 pub mod operation;
 #[path = "../../../src/php/mod.rs"]
@@ -16,7 +22,7 @@ pub mod policy;
 #[path = "../../../src/quota/mod.rs"]
 pub mod quota;
 pub mod quota_store;
-#[path = "../../../src/reason.rs"]
+#[path = "../../../src/reason/mod.rs"]
 pub mod reason;
 pub mod tls;
 #[path = "../../../src/wire/mod.rs"]

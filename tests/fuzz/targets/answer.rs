@@ -136,7 +136,10 @@ fn head(mut bytes: &[u8]) -> Option<(bool, u16, Vec<u8>, Fields, &[u8])> {
         let colon = line.iter().position(|&byte| byte == b':')?;
         let (name, value) = (&line[..colon], trim(&line[colon + 1..]));
         assert!(http::HeaderName::from_bytes(name).is_ok(), "{name:?} is no name");
-        assert!(value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..)), "{value:?} is no value");
+        assert!(
+            value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..)),
+            "{value:?} is no value"
+        );
         fields.push((name.to_vec(), value.to_vec()));
     }
 }

@@ -70,7 +70,9 @@ fn keeps_its_rules(settings: &Settings) {
     assert!(!policy.clients.networks.is_empty());
     let mut names = HashSet::new();
     for user in users {
-        assert!(credential::is_well_formed(user.name.as_bytes()) && names.insert(user.name.to_ascii_lowercase()));
+        assert!(
+            credential::is_well_formed(user.name.as_bytes()) && names.insert(user.name.to_ascii_lowercase())
+        );
         user.quota.iter().for_each(can_be_counted);
     }
     if let Some(unlisted) = quota {

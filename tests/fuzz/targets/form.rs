@@ -25,7 +25,10 @@ fuzz_target!(|body: &[u8]| {
             assert_eq!(read, pair, "PHP reads the body otherwise");
             let first = value.as_bytes()[0];
             let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
-            assert!(first != b'0' && (first.is_ascii_alphabetic() || is_number), "a number column reads another");
+            assert!(
+                first != b'0' && (first.is_ascii_alphabetic() || is_number),
+                "a number column reads another"
+            );
             assert_eq!(php::parse_str(&canonical).collect::<Vec<_>>(), pair, "and the canonical one");
             assert_eq!(Lookup::of(&canonical, patterns).as_ref(), Ok(&lookup));
             // A third reader, of the WHATWG's kind.

@@ -54,7 +54,10 @@ fuzz_target!(|input: &[u8]| {
         let _ = readable_request_line(head);
         if let Ok(read) = RequestHead::read(Bytes::copy_from_slice(head)) {
             let fields = Fields(
-                read.fields().iter().map(|(name, value)| (str::from_utf8(name).expect("a token"), value)).collect(),
+                read.fields()
+                    .iter()
+                    .map(|(name, value)| (str::from_utf8(name).expect("a token"), value))
+                    .collect(),
             );
             fields.are_clear_for(&read);
             fields.are_read_alike(&read, head);
