@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    API_KEY, API_USERNAME, Call, Gate, Gateway, NAME, Reply, Secured, Upstream, key_line, package_root,
+    API_KEY, API_USERNAME, Call, Gate, Gateway, NAME, Secured, Upstream, key_line, package_root,
     refusing_address, secret_key, tool,
 };
 
@@ -271,11 +271,7 @@ fn failures_of_the_upstream_arrive() {
 #[test]
 fn refusals_of_a_gateway_that_has_no_room_arrive() {
     let gate = Gate::default();
-    let held = gate.clone();
-    let upstream = Upstream::scripted(move |_| {
-        held.pass();
-        Reply::json("200 OK", "true")
-    });
+    let upstream = Upstream::held_by(&gate);
     let secured = Secured::before(&upstream, "max_in_flight = 1");
     let mut wire = secured.gateway.connect();
     wire.send(Call::unlock().bytes());

@@ -166,11 +166,7 @@ fn whoever_knows_a_name_and_not_its_key_uses_nothing_up() {
 #[test]
 fn calls_that_are_under_way_at_once_count() {
     let gate = Gate::default();
-    let held = gate.clone();
-    let upstream = Upstream::scripted(move |_| {
-        held.pass();
-        Reply::json("200 OK", "true")
-    });
+    let upstream = Upstream::held_by(&gate);
     let gateway = gateway(&upstream).set("enumeration", ENFORCED).start();
     let calls: Vec<_> = (0..20)
         .map(|number| {

@@ -169,11 +169,7 @@ fn idle_connections_close_after_the_idle_timeout() {
 #[test]
 fn as_many_connections_are_kept_as_calls_may_be_in_flight_also_after_a_reload() {
     let gate = Gate::default();
-    let held = gate.clone();
-    let upstream = Upstream::scripted(move |_| {
-        held.pass();
-        Reply::json("200 OK", "true")
-    });
+    let upstream = Upstream::held_by(&gate);
     let gateway =
         before(&upstream).set("listen", "max_in_flight = 8").set("upstream", "idle_timeout = \"1h\"").start();
     let mut wires: Vec<_> = (0..8).map(|_| gateway.connect()).collect();

@@ -247,11 +247,7 @@ fn answers_of_every_framing_come_back_whole() {
 /// An upstream that answers only once the gate is open.
 fn held_upstream() -> (Upstream, Gate) {
     let gate = Gate::default();
-    let held = gate.clone();
-    let upstream = Upstream::scripted(move |_| {
-        held.pass();
-        Reply::json("200 OK", "true")
-    });
+    let upstream = Upstream::held_by(&gate);
     (upstream, gate)
 }
 

@@ -3,16 +3,12 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::harness::{API_KEY, Broken, Call, Gate, Gateway, Reply, Signal, Upstream, refusing_address};
+use crate::harness::{API_KEY, Broken, Call, Gate, Gateway, Signal, Upstream, refusing_address};
 
 /// An upstream that answers only once the gate is open.
 fn held_upstream() -> (Upstream, Gate) {
     let gate = Gate::default();
-    let held = gate.clone();
-    let upstream = Upstream::scripted(move |_| {
-        held.pass();
-        Reply::json("200 OK", "true")
-    });
+    let upstream = Upstream::held_by(&gate);
     (upstream, gate)
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::harness::{API_KEY, API_USERNAME, Call, Gate, Gateway, GatewayBuilder, Reply, Upstream};
+use crate::harness::{API_KEY, API_USERNAME, Call, Gate, Gateway, GatewayBuilder, Upstream};
 
 fn observing(upstream: &Upstream) -> GatewayBuilder {
     Gateway::before(upstream.address()).set("", "mode = \"observe\"")
@@ -263,11 +263,7 @@ fn a_listed_user_is_counted_by_name_behind_a_broken_rule_where_its_key_was_right
 #[test]
 fn over_max_in_flight_calls_are_refused_all_the_same() {
     let gate = Gate::default();
-    let held = gate.clone();
-    let upstream = Upstream::scripted(move |_| {
-        held.pass();
-        Reply::json("200 OK", "true")
-    });
+    let upstream = Upstream::held_by(&gate);
     let gateway = observing(&upstream).set("listen", "max_in_flight = 1").start();
     let mut first = gateway.connect();
     first.send(Call::unlock().bytes());

@@ -9,7 +9,7 @@ use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketType, connect, socket};
 
 use crate::harness::frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, frame, unlock_fields};
-use crate::harness::{Call, DEADLINE, Gate, Gateway, Http2, NAME, Reply, Secured, Upstream};
+use crate::harness::{Call, DEADLINE, Gate, Gateway, Http2, NAME, Secured, Upstream};
 
 /// A request for another path whose body does not come.
 const UPLOAD: &[u8] = b"POST /import HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 100000\r\n\r\nx";
@@ -144,7 +144,8 @@ fn an_upload_that_drips_is_refused_and_a_steady_one_is_not() {
 #[test]
 fn over_max_connections_the_one_idle_for_longest_gives_way() {
     let upstream = Upstream::start();
-    let secured = Secured::before(&upstream, "max_connections = 3");
+    // On one thread connections become idle in the order in which their clients have their answers.
+    let secured = Secured::before(&upstream, "max_connections = 3\nthreads = 1");
     let gateway = &secured.gateway;
     let call2 = |connection: &mut Http2| {
         connection.call(Http2::unlock(NAME), b"customer_id=191", None).unwrap().status
@@ -165,7 +166,8 @@ fn over_max_connections_the_one_idle_for_longest_gives_way() {
     // By its call it is idle for less long than the one of HTTP/2.
     assert_eq!(second.call(&Call::unlock()).status(), 200);
     third.run_while(&mut newcomer);
-    third.wait_end().expect("it is told that nothing is wrong");
+    // It is told that nothing is wrong, unless what it sends itself finds the connection closed before that.
+    third.wait_end().or_else(|error| if error.is_io() { Ok(()) } else { Err(error) }).unwrap();
     newcomer();
     assert_eq!(second.call(&Call::unlock()).status(), 200);
     newcomers[0].assert_closes();
@@ -178,11 +180,7 @@ fn over_max_connections_the_one_idle_for_longest_gives_way() {
 #[test]
 fn where_nothing_is_idle_a_newcomer_is_closed_at_once() {
     let gate = Gate::default();
-    let held_back = gate.clone();
-    let upstream = Upstream::scripted(move |_| {
-        held_back.pass();
-        Reply::json("200 OK", "true")
-    });
+    let upstream = Upstream::held_by(&gate);
     let secured = Secured::before(
         &upstream,
         "max_connections = 3\n[policy]\nheader_timeout = \"60s\"\nbody_timeout = \"60s\"",

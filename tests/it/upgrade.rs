@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::harness::{Call, Gate, Gateway, Reply, Signal, Upstream, Wire, binary};
+use crate::harness::{Call, Gate, Gateway, Signal, Upstream, Wire, binary};
 
 const SOCKET: &str = "upgrade_socket = \"upgrade.sock\"";
 
@@ -38,11 +38,7 @@ fn the_successor_serves_where_its_predecessor_did() {
 #[test]
 fn a_call_under_way_is_answered_by_the_old_process() {
     let gate = Gate::default();
-    let held = gate.clone();
-    let upstream = Upstream::scripted(move |_| {
-        held.pass();
-        Reply::json("200 OK", "true")
-    });
+    let upstream = Upstream::held_by(&gate);
     let mut old = Gateway::before(upstream.address()).set("listen", SOCKET).start();
     let mut wire = old.connect();
     wire.send(Call::unlock().bytes());

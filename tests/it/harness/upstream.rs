@@ -84,6 +84,15 @@ impl Upstream {
         Self::serving(|_, _| {})
     }
 
+    /// One that answers `true` as soon as the gate is open.
+    pub(crate) fn held_by(gate: &Gate) -> Self {
+        let gate = gate.clone();
+        Self::scripted(move |_| {
+            gate.pass();
+            Reply::json("200 OK", "true")
+        })
+    }
+
     /// Answers each request as the script tells.
     pub(crate) fn scripted(script: impl Fn(&Message) -> Reply + Send + Sync + 'static) -> Self {
         Self::serving(move |stream, shared| {

@@ -15,8 +15,8 @@ use crate::harness::frames::{
     DATA, END_HEADERS, END_STREAM, Frames, HEADERS, RST_STREAM, frame, kept_field, unlock_fields,
 };
 use crate::harness::{
-    API_KEY, API_USERNAME, Authority, Call, DEADLINE, Gateway, NAME, Secured, TlsClient, Upstream, VALID,
-    tool,
+    API_KEY, API_USERNAME, Authority, Call, DEADLINE, Gate, Gateway, NAME, Secured, TlsClient, Upstream,
+    VALID, tool,
 };
 
 const HANDSHAKES: &str = "n4n_gateway_tls_handshake_failures_total";
@@ -233,16 +233,20 @@ fn http_2_by_prior_knowledge_is_told_from_other_malformed_requests() {
 
 #[test]
 fn connections_over_max_connections_are_counted_and_told() {
-    let upstream = Upstream::start();
+    let gate = Gate::default();
+    let upstream = Upstream::held_by(&gate);
     let gateway = Gateway::before(upstream.address()).set("listen", "max_connections = 1").start();
     let mut kept = gateway.connect();
-    assert_eq!(kept.call(&Call::unlock()).status(), 200);
+    kept.send(Call::unlock().bytes());
+    // It is not idle, so that it does not give way.
+    upstream.wait_for(1);
     for _ in 0..50 {
         gateway.connect().assert_closes();
     }
     gateway.wait_for_metric(&format!("{CONNECTIONS}{{reason=\"max_connections\"}}"), 50.0);
     gateway.wait_for_line("reason=\"max_connections\"");
-    assert_eq!(kept.call(&Call::unlock()).status(), 200);
+    gate.open();
+    assert_eq!(kept.answer().status(), 200);
 }
 
 #[test]

@@ -8,9 +8,7 @@ use std::time::Instant;
 
 use rustix::process::geteuid;
 
-use crate::harness::{
-    Call, DEADLINE, Gate, Gateway, Metrics, Namespace, Reply, Upstream, Wire, binary, tool,
-};
+use crate::harness::{Call, DEADLINE, Gate, Gateway, Metrics, Namespace, Upstream, Wire, binary, tool};
 
 /// Connections that say nothing.
 fn idle(gateway: &Gateway, count: usize) -> Vec<TcpStream> {
@@ -160,11 +158,7 @@ fn where_no_thread_can_be_had_the_start_ends_and_says_so() {
 fn without_a_local_port_a_call_is_unreachable_with_the_cause_and_the_peer_is_not_blamed() {
     let Some(_namespace) = Namespace::enter() else { return };
     let gate = Gate::default();
-    let held = gate.clone();
-    let upstream = Upstream::scripted(move |_| {
-        held.pass();
-        Reply::json("200 OK", "true")
-    });
+    let upstream = Upstream::held_by(&gate);
     let gateway = Gateway::before(upstream.address()).set("listen", "threads = 1").start();
     let mut clients: Vec<Wire> = (0..3).map(|_| gateway.connect()).collect();
     let mut admin = Wire::connect(gateway.admin_address());
