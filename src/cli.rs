@@ -66,7 +66,7 @@ enum Command {
         #[arg(long, value_name = "ADDR", default_value_t = LOOPBACK)]
         admin_listen: IpAddr,
         /// The admin listener's port.
-        #[arg(long, default_value_t = 9090)]
+        #[arg(long, default_value_t = 9464)]
         admin_port: u16,
         /// Also send a lively mix of good and bad calls.
         #[arg(long)]

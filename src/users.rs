@@ -135,7 +135,7 @@ mod tests {
 
     fn user(name: &str, key: Option<&str>, burst: Option<u32>) -> User {
         let keys = key.map(|key| [KeyDigest::of(key.as_bytes()); 2]);
-        let rules = UserRules { keys, networks: None };
+        let rules = UserRules { keys, ..UserRules::default() };
         User { name: name.into(), rules, quota: burst.map(burst_of), enumeration: None }
     }
 

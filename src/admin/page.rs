@@ -112,20 +112,20 @@ mod tests {
         };
         for own in [
             "127.0.0.1",
-            "127.0.0.1:9090",
+            "127.0.0.1:9464",
             "[::1]",
-            "[::1]:9090",
+            "[::1]:9464",
             "10.1.2.3:80",
-            "localhost:9090",
+            "localhost:9464",
             "LocalHost",
             "gateway.internal",
-            "Gateway.Internal:9090",
+            "Gateway.Internal:9464",
         ] {
             assert!(asked(&[own]), "{own}");
         }
         for foreign in [
             "evil.example",
-            "evil.example:9090",
+            "evil.example:9464",
             "localhost.evil.example",
             "127.0.0.1.evil.example",
             "gateway.internal.evil.example",

@@ -12,7 +12,7 @@ fn parse(text: &str) -> Result<Settings, Vec<String>> {
 #[test]
 fn two_lines_are_a_whole_configuration() {
     let settings = parse(MINIMAL).unwrap();
-    assert_eq!(settings.listen.admin.to_string(), "127.0.0.1:9090");
+    assert_eq!(settings.listen.admin.to_string(), "127.0.0.1:9464");
     assert_eq!(settings.upstream.host, "n4n.internal");
     assert_eq!(settings.policy.max_body, 8192);
     assert_eq!(settings.log.access, AccessSink::Stdout);
@@ -30,7 +30,7 @@ fn every_default_may_be_written_out() {
         [listen]
         http = ["127.0.0.1:0"]
         https = []
-        admin = "127.0.0.1:9090"
+        admin = "127.0.0.1:9464"
         trusted_proxies = []
         max_connections = 10000
         max_in_flight = 1000
@@ -74,7 +74,7 @@ fn paths_start_at_the_files_folder() {
 
 #[test]
 fn every_fault_is_told_with_line_reason_and_mend() {
-    let text = "[listen]\nhttp = [\"127.0.0.1\"]\nadmin = 9090\nidle_timeout = \"0s\"\n[upstream]\nhost = \"a b\"\n\
+    let text = "[listen]\nhttp = [\"127.0.0.1\"]\nadmin = 9464\nidle_timeout = \"0s\"\n[upstream]\nhost = \"a b\"\n\
                 [policy]\nmax_body = \"1MiB\"\nvalue_pattern = \"a)|(b\"\nforward_headers = [\"Api_Key\", \"x ray\"]\n\
                 [quota]\nrequests = 0\nbrust = 3\n[[users]]\nname = \"a b\"\nquota = { requests = 1, per = \"1y\" }\n[[users]]\n";
     let faults = parse(text).unwrap_err();
@@ -287,8 +287,8 @@ fn one_port_is_claimed_once() {
         (r#""[::]:80", "127.0.0.1:80""#, "names 127.0.0.1:80, which claims the port of [::]:80; give"),
         (r#""0.0.0.0:80", "[::ffff:127.0.0.1]:80""#, "names [::ffff:127.0.0.1]:80, which claims the port"),
         (r#""127.0.0.1:80", "[::ffff:127.0.0.1]:80""#, "names [::ffff:127.0.0.1]:80 twice"),
-        (r#""0.0.0.0:9090""#, "names 0.0.0.0:9090, which claims the port of 127.0.0.1:9090; give"),
-        (r#""[::]:9090""#, "names [::]:9090, which claims the port of 127.0.0.1:9090; give"),
+        (r#""0.0.0.0:9464""#, "names 0.0.0.0:9464, which claims the port of 127.0.0.1:9464; give"),
+        (r#""[::]:9464""#, "names [::]:9464, which claims the port of 127.0.0.1:9464; give"),
     ] {
         let faults = parse(&http(addresses)).unwrap_err();
         assert_eq!(faults.len(), 1, "{addresses}: {faults:?}");

@@ -109,8 +109,14 @@ fn no_rule_is_said_to_be_kept_that_is_none_for_the_path() {
     let rest = "Host: h\r\nApi.Key: hidden\r\nContent-Length: 3\r\n\r\na=bapi-key=hidden";
     let explanation = forward(&format!("GET /other HTTP/1.1\r\n{rest}"));
     assert_eq!(explanation.verdict, "forward");
-    let kept =
-        ["client_not_allowed", "path_unknown", "method_not_allowed", "method_override", "expectation_failed"];
+    let kept = [
+        "client_not_allowed",
+        "client_denied",
+        "path_unknown",
+        "method_not_allowed",
+        "method_override",
+        "expectation_failed",
+    ];
     for Rule { code, verdict } in &explanation.rules {
         let want = match *code {
             "request_malformed" | "framing_ambiguous" | "header_too_large" => Verdict::Kept,
@@ -136,15 +142,16 @@ fn no_rule_is_said_to_be_kept_that_is_none_for_the_path() {
 fn a_listed_user_is_held_to_its_own_rules() {
     let digest = |key: &str| format!("{:x}", crate::policy::access::KeyDigest::of(key.as_bytes()));
     let request = format!("{HEAD}Content-Length: 15\r\n\r\ncustomer_id=191");
-    for (name, key, network, verdict) in [
-        ("ada", "hidden", "192.0.2.0/24", "forward"),
-        ("ada", "another", "192.0.2.0/24", "credential_unknown"),
-        ("ada", "hidden", "198.51.100.0/24", "user_network"),
-        ("bob", "another", "198.51.100.0/24", "forward"),
+    for (name, key, network, is_disabled, verdict) in [
+        ("ada", "hidden", "192.0.2.0/24", false, "forward"),
+        ("ada", "another", "192.0.2.0/24", true, "credential_unknown"),
+        ("ada", "hidden", "198.51.100.0/24", true, "user_disabled"),
+        ("ada", "hidden", "198.51.100.0/24", false, "user_network"),
+        ("bob", "another", "198.51.100.0/24", true, "forward"),
     ] {
         let key = digest(key);
         let users = format!(
-            "users = [{{ name = \"{name}\", key_sha256 = [\"{key}\"], networks = [\"{network}\"] }}]"
+            "users = [{{ name = \"{name}\", key_sha256 = [\"{key}\"], networks = [\"{network}\"], disabled = {is_disabled} }}]"
         );
         assert_eq!(explain_by(&users, &request).verdict, verdict, "{users}");
     }

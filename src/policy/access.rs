@@ -12,7 +12,7 @@ use super::{
 use crate::reason::Reason;
 
 /// The rules of [`Access::judge`].
-pub(super) const RULES: &[Reason] = &[Reason::CredentialUnknown, Reason::UserNetwork];
+pub(super) const RULES: &[Reason] = &[Reason::CredentialUnknown, Reason::UserDisabled, Reason::UserNetwork];
 
 /// What a listed user must show.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct UserRules {
     pub keys: Option<[KeyDigest; 2]>,
     /// From where the user may call; none: from anywhere.
     pub networks: Option<Vec<IpNet>>,
+    /// Whether the user may not call at all.
+    pub is_disabled: bool,
 }
 
 /// A listed user, as far as it matters to the rules.
@@ -69,7 +71,7 @@ impl Access {
     /// Judges a call's credentials; `listed` has the rules of the user that they name, if it is listed.
     ///
     /// # Errors
-    /// `credential_unknown` or `user_network`.
+    /// `credential_unknown`, `user_disabled` or `user_network`.
     pub fn judge(
         &self,
         credentials: &Credentials,
@@ -85,6 +87,9 @@ impl Access {
         };
         if !known {
             return Err(Reason::CredentialUnknown);
+        }
+        if listed.is_some_and(|rules| rules.is_disabled) {
+            return Err(Reason::UserDisabled);
         }
         match listed.and_then(|rules| rules.networks.as_ref()) {
             Some(networks) if !is_in(networks, client) => Err(Reason::UserNetwork),
@@ -126,9 +131,11 @@ mod tests {
     fn users_are_known_by_key_and_network() {
         let networks = Some(vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
         let users = HashMap::from([
-            ("keyed", UserRules { keys: keys("old", "new"), networks: None }),
-            ("placed", UserRules { keys: None, networks: networks.clone() }),
-            ("both", UserRules { keys: keys("k", "k"), networks }),
+            ("keyed", UserRules { keys: keys("old", "new"), ..UserRules::default() }),
+            ("placed", UserRules { networks: networks.clone(), ..UserRules::default() }),
+            ("both", UserRules { keys: keys("k", "k"), networks: networks.clone(), is_disabled: false }),
+            ("out", UserRules { keys: keys("k", "k"), networks, is_disabled: true }),
+            ("open-and-out", UserRules { is_disabled: true, ..UserRules::default() }),
         ]);
         let [open, closed] = [false, true].map(|refuses_unlisted| {
             Access::new(users.iter().map(|(name, rules)| (*name, rules)), refuses_unlisted)
@@ -143,6 +150,10 @@ mod tests {
             ("placed", "any", "203.0.113.1", Err("user_network"), Err("user_network")),
             ("both", "x", "203.0.113.1", Err("credential_unknown"), Err("credential_unknown")),
             ("both", "k", "203.0.113.1", Err("user_network"), Err("user_network")),
+            ("out", "x", "203.0.113.1", Err("credential_unknown"), Err("credential_unknown")),
+            ("out", "k", "203.0.113.1", Err("user_disabled"), Err("user_disabled")),
+            ("out", "k", "192.0.2.9", Err("user_disabled"), Err("user_disabled")),
+            ("open-and-out", "any", "192.0.2.9", Err("user_disabled"), Err("user_disabled")),
             ("nobody", "k", "192.0.2.9", Ok(()), Err("credential_unknown")),
             ("Keyed", "old", "192.0.2.9", Ok(()), Err("credential_unknown")),
         ] {

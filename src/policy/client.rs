@@ -15,18 +15,25 @@ use crate::{
 pub struct Clients {
     /// From where calls are accepted.
     pub networks: Vec<IpNet>,
+    /// From where they are not, although it is within the networks.
+    pub denied: Vec<IpNet>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
 }
 
 impl Clients {
-    /// Finds the client's address and judges it.
+    /// Judges a client's [address](Self::address).
     ///
     /// # Errors
-    /// `client_not_allowed` for an address outside the networks, or one that cannot be read.
-    pub fn judge(&self, peer: IpAddr, fields: Fields<'_>) -> Result<IpAddr, Reason> {
-        let client = self.address(peer, fields).ok_or(Reason::ClientNotAllowed)?;
-        if is_in(&self.networks, client) { Ok(client) } else { Err(Reason::ClientNotAllowed) }
+    /// `client_not_allowed` for one outside the networks, `client_denied` for one that is kept out.
+    pub fn judge(&self, client: IpAddr) -> Result<(), Reason> {
+        if !is_in(&self.networks, client) {
+            Err(Reason::ClientNotAllowed)
+        } else if is_in(&self.denied, client) {
+            Err(Reason::ClientDenied)
+        } else {
+            Ok(())
+        }
     }
 
     /// The peer; or, where that is a trusted proxy, the right-most entry of `X-Forwarded-For` that is none.
@@ -73,6 +80,7 @@ mod tests {
     fn the_client_is_who_the_last_trusted_proxy_saw() {
         let clients = Clients {
             networks: networks(&["0.0.0.0/0", "::/0"]),
+            denied: Vec::new(),
             trusted_proxies: networks(&["10.0.0.0/8", "fd00::/8"]),
         };
         for (peer, lines, client) in [
@@ -112,27 +120,30 @@ mod tests {
             let fields = Fields::new(&bytes, &spans);
             let want = client.map(|client| client.parse::<IpAddr>().unwrap());
             assert_eq!(clients.address(peer.parse().unwrap(), fields), want, "{peer} {lines:?}");
-            assert_eq!(clients.judge(peer.parse().unwrap(), fields).ok(), want, "{peer} {lines:?}");
         }
     }
 
     #[test]
-    fn only_the_networks_may_call() {
-        let clients =
-            Clients { networks: networks(&["192.0.2.0/24", "2001:db8::/32"]), trusted_proxies: Vec::new() };
-        for (peer, allowed) in [
-            ("192.0.2.1", true),
-            ("::ffff:192.0.2.1", true),
-            ("2001:db8::1", true),
-            ("192.0.3.1", false),
-            ("2001:db9::1", false),
-            ("::1", false),
+    fn only_the_networks_may_call_and_of_them_those_that_are_not_denied() {
+        let clients = Clients {
+            networks: networks(&["192.0.2.0/24", "2001:db8::/32"]),
+            denied: networks(&["192.0.2.64/26", "198.51.100.0/24", "2001:db8:0:bad::/64"]),
+            trusted_proxies: Vec::new(),
+        };
+        for (client, verdict) in [
+            ("192.0.2.1", Ok(())),
+            ("::ffff:192.0.2.1", Ok(())),
+            ("2001:db8::1", Ok(())),
+            ("192.0.3.1", Err("client_not_allowed")),
+            ("198.51.100.1", Err("client_not_allowed")),
+            ("2001:db9::1", Err("client_not_allowed")),
+            ("::1", Err("client_not_allowed")),
+            ("192.0.2.64", Err("client_denied")),
+            ("::ffff:192.0.2.127", Err("client_denied")),
+            ("2001:db8:0:bad::1", Err("client_denied")),
+            ("192.0.2.128", Ok(())),
         ] {
-            assert_eq!(
-                clients.judge(peer.parse().unwrap(), Fields::new(&[], &[])).is_ok(),
-                allowed,
-                "{peer}"
-            );
+            assert_eq!(clients.judge(client.parse().unwrap()).map_err(Reason::code), verdict, "{client}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What may pass, in which order it is judged, and why not: no I/O, no clock, no state.
 //!
 //! A request whose framing is beyond doubt ([`wire`](crate::wire)) is judged in steps, because what the later ones need
-//! costs more to have: [`Policy::judge_client`], [`Policy::route`], [`Policy::judge_head`], [`Policy::judge_user`],
+//! costs more to have: [`Policy::client`], [`Policy::route`], [`Policy::judge_head`], [`Policy::judge_user`],
 //! [`Policy::judge_declaration`] and, once the body is there, [`Policy::judge_body`]; [`order`] is what calls them one after
 //! the other. What has state, quotas and the number of calls in flight, is no part of it.
 
@@ -109,12 +109,12 @@ pub struct Call {
 }
 
 impl Policy {
-    /// Finds and judges the client's address; `peer` is the other end of the connection.
+    /// Finds the client's address, which [`Clients::judge`] judges; `peer` is the other end of the connection.
     ///
     /// # Errors
-    /// `client_not_allowed`.
-    pub fn judge_client(&self, peer: IpAddr, head: &Head<'_>) -> Result<IpAddr, Reason> {
-        self.clients.judge(peer, head.fields)
+    /// `client_not_allowed`, where it cannot be read.
+    pub fn client(&self, peer: IpAddr, head: &Head<'_>) -> Result<IpAddr, Reason> {
+        self.clients.address(peer, head.fields).ok_or(Reason::ClientNotAllowed)
     }
 
     /// Tells whether a request is an unlock call, and judges one that is not.
@@ -149,7 +149,7 @@ impl Policy {
     /// Judges who makes the call; `listed` has the rules of the user that its credentials name, if it is listed.
     ///
     /// # Errors
-    /// `credential_unknown` or `user_network`.
+    /// `credential_unknown`, `user_disabled` or `user_network`.
     pub fn judge_user(
         &self,
         credentials: &Credentials,

@@ -11,7 +11,7 @@ use super::{
 use crate::reason::Reason;
 
 /// The rules on who may connect.
-const CLIENT: &[Reason] = &[Reason::ClientNotAllowed];
+const CLIENT: &[Reason] = &[Reason::ClientNotAllowed, Reason::ClientDenied];
 
 /// The rule on who has guessed keys.
 const CLIENT_BLOCK: &[Reason] = &[Reason::ClientBlocked];
@@ -133,8 +133,9 @@ impl Policy {
     /// The first broken rule that is not let pass.
     pub async fn judge(&self, request: &mut impl Judged) -> Result<Judgement, Reason> {
         request.judges(CLIENT);
-        let client = self.judge_client(request.peer(), &request.head())?;
+        let client = self.client(request.peer(), &request.head())?;
         request.note(Found::Client(client));
+        self.clients.judge(client)?;
         request.judges(CLIENT_BLOCK);
         request.refuse_blocked()?;
         request.judges(CLIENT_QUOTA);

@@ -11,7 +11,11 @@ use futures_util::FutureExt as _;
 fn policy() -> Policy {
     Policy {
         mode: Mode::Enforce,
-        clients: Clients { networks: vec!["0.0.0.0/0".parse().unwrap()], trusted_proxies: Vec::new() },
+        clients: Clients {
+            networks: vec!["0.0.0.0/0".parse().unwrap()],
+            denied: Vec::new(),
+            trusted_proxies: Vec::new(),
+        },
         access: Access::new([], false),
         other_paths: OtherPaths::Reject,
         max_body: 64,

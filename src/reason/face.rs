@@ -58,6 +58,12 @@ impl Reason {
                 "This address may not call",
                 "Call from an address that the gateway's operator has allowed.",
             ),
+            Self::ClientDenied => (
+                Some(StatusCode::FORBIDDEN),
+                "client_denied",
+                "This address is kept out",
+                "Ask the gateway's operator, who has denied calls from this address.",
+            ),
             Self::ClientBlocked => (
                 Some(StatusCode::FORBIDDEN),
                 "client_blocked",
@@ -135,6 +141,12 @@ impl Reason {
                 "credential_unknown",
                 "These credentials are not known",
                 "Check `api-username` and `api-key`; ask the gateway's operator if both are right.",
+            ),
+            Self::UserDisabled => (
+                Some(StatusCode::FORBIDDEN),
+                "user_disabled",
+                "This api-username is kept out",
+                "Ask the gateway's operator, who has disabled this api-username.",
             ),
             Self::UserNetwork => (
                 Some(StatusCode::FORBIDDEN),

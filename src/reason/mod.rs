@@ -19,6 +19,8 @@ pub enum Reason {
     HeaderTooLarge,
     /// The client's address is not one of those that may call.
     ClientNotAllowed,
+    /// The client's address is one of those that are kept out.
+    ClientDenied,
     /// The client's network is shut out, for the wrong keys that came from it.
     ClientBlocked,
     /// The client's address is over its quota.
@@ -41,6 +43,8 @@ pub enum Reason {
     CredentialMalformed,
     /// The user is not known by this key.
     CredentialUnknown,
+    /// The user is kept out.
+    UserDisabled,
     /// The user calls from outside its networks.
     UserNetwork,
     /// The body is not declared as a plain form.
@@ -85,12 +89,13 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of judgement.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 38] = [
         Self::RequestMalformed,
         Self::HeaderTimeout,
         Self::FramingAmbiguous,
         Self::HeaderTooLarge,
         Self::ClientNotAllowed,
+        Self::ClientDenied,
         Self::ClientBlocked,
         Self::ClientQuotaExceeded,
         Self::PathUnknown,
@@ -102,6 +107,7 @@ impl Reason {
         Self::CredentialAmbiguous,
         Self::CredentialMalformed,
         Self::CredentialUnknown,
+        Self::UserDisabled,
         Self::UserNetwork,
         Self::MediaTypeUnsupported,
         Self::BodyTooLarge,

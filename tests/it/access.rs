@@ -117,15 +117,60 @@ fn networks_are_judged_by_the_client_that_a_trusted_proxy_speaks_for() {
         let answer = gateway.call(&Call::unlock().user("listed").with("X-Forwarded-For", forwarded_for));
         let line = gateway.log_of(answer.one("x-request-id"));
         assert_eq!(line["code"], code, "{forwarded_for}");
-        if code != "client_not_allowed" {
-            assert_eq!(line["client"], client, "{forwarded_for}");
-        }
+        assert_eq!(line["client"], client, "{forwarded_for}");
         if code == "ok" {
             assert_eq!(upstream.requests()[seen].one("X-Forwarded-For"), client);
         } else {
             assert_eq!((answer.status(), upstream.count()), (403, seen), "{forwarded_for}");
         }
     }
+}
+
+#[test]
+fn networks_and_users_are_kept_out_from_the_next_reload_on() {
+    let upstream = Upstream::start();
+    let listed = with_listed_user(&upstream, "quota = { requests = 1, per = \"1h\", burst = 2 }")
+        .append("[[users]]\nname = \"open\"\n")
+        .set("listen", "trusted_proxies = [\"127.0.0.0/8\"]");
+    let gateway = listed.start();
+    let from = |client: &str, user: &str| Call::unlock().user(user).with("X-Forwarded-For", client);
+    let mut wire = gateway.connect();
+    assert_eq!(wire.call(&from("192.0.2.1", "listed")).status(), 200);
+
+    let denied = "\n[clients]\nnetworks = [\"192.0.2.0/24\", \"2001:db8::/32\"]\n\
+                  deny = [\"192.0.2.128/25\", \"203.0.113.0/24\", \"2001:db8:0:bad::/64\"]\n";
+    let (usual, open) = ("[[users]]\nname = \"open\"\n", "[[users]]\nname = \"open\"\ndisabled = true\n");
+    gateway.reload(|text| text.replace(usual, &format!("disabled = true\n{open}")) + denied);
+    gateway.wait_for_metric("n4n_gateway_config_reloads_total{result=\"success\"}", 1.0);
+    let another = secret_key("another");
+    for (client, user, key, status, code) in [
+        ("192.0.2.1", "stranger", API_KEY, 200, "ok"),
+        ("192.0.2.128", "stranger", API_KEY, 403, "client_denied"),
+        ("192.0.2.128", "listed", &another, 403, "client_denied"),
+        ("2001:db8:0:bad::1", "stranger", API_KEY, 403, "client_denied"),
+        ("203.0.113.1", "stranger", API_KEY, 403, "client_not_allowed"),
+        ("192.0.2.1", "listed", &another, 401, "credential_unknown"),
+        ("192.0.2.1", "LISTED", API_KEY, 403, "user_disabled"),
+        ("192.0.2.1", "open", &another, 403, "user_disabled"),
+    ] {
+        let seen = upstream.count();
+        let answer = wire.call(&from(client, user).set("api-key", key));
+        assert_eq!(answer.status(), status, "{client} {user}");
+        let line = gateway.log_of(answer.one("x-request-id"));
+        assert_eq!((&line["code"], &line["client"]), (&code.into(), &client.into()), "{client} {user}");
+        assert_eq!(upstream.count() - seen, usize::from(code == "ok"), "{client} {user}");
+    }
+    for (code, count) in [("client_denied", 3.0), ("user_disabled", 2.0)] {
+        let metric = format!("n4n_gateway_requests_total{{outcome=\"rejected\",code=\"{code}\"}}");
+        gateway.wait_for_metric(&metric, count);
+    }
+    let elsewhere = wire.call(&from("192.0.2.128", "listed").path("/elsewhere"));
+    assert_eq!(elsewhere.code(), "client_denied", "on every path");
+
+    gateway.reload(|text| text.replace(denied, "").replace("disabled = true\n", ""));
+    gateway.wait_for_metric("n4n_gateway_config_reloads_total{result=\"success\"}", 2.0);
+    assert_eq!(wire.call(&from("192.0.2.128", "listed")).status(), 200);
+    assert_eq!(wire.call(&from("192.0.2.1", "listed")).code(), "quota_exceeded", "it has gone on");
 }
 
 #[test]

@@ -106,7 +106,7 @@ const BROKEN: [(&str, &str); 10] = [
         r#"
         [listen]
         http = "127.0.0.1:0" #! listen.http
-        admin = 9090 #! listen.admin
+        admin = 9464 #! listen.admin
         threads = "2" #! listen.threads
         idle_timeout = 60 #! listen.idle_timeout
         [upstream]

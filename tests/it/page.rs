@@ -121,13 +121,13 @@ fn only_own_names_see_the_page_and_any_name_the_rest() {
         Gateway::before(upstream.address()).set("listen", "admin_hosts = [\"gateway.internal\"]").start();
     let admin = gateway.admin_address().to_string();
     for path in ["/", "/page.js", "/page.css", "/icon.svg", "/events"] {
-        for foreign in ["evil.example", "evil.example:9090", "gateway.internal.evil.example", ""] {
+        for foreign in ["evil.example", "evil.example:9464", "gateway.internal.evil.example", ""] {
             let answer = ask(&gateway, "GET", path, foreign);
             assert_eq!(answer.status(), 421, "{foreign}{path}");
             assert!(answer.text().starts_with("This page answers to"), "{answer:?}");
         }
     }
-    for own in [&*admin, "[::1]:9090", "localhost", "gateway.internal", "GATEWAY.internal:9090"] {
+    for own in [&*admin, "[::1]:9464", "localhost", "gateway.internal", "GATEWAY.internal:9464"] {
         assert_eq!(ask(&gateway, "GET", "/", own).status(), 200, "{own}");
     }
     for path in ["/livez", "/readyz", "/metrics"] {

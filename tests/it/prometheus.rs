@@ -117,9 +117,9 @@ impl Prometheus {
     /// Follows the deployed configuration, but every second and on that gateway.
     fn watching(gateway: &Gateway, folder: &Path) -> Self {
         let config = text("prometheus/prometheus.yml");
-        assert_eq!((config.matches(": 15s").count(), config.matches("127.0.0.1:9090").count()), (2, 1));
+        assert_eq!((config.matches(": 15s").count(), config.matches("127.0.0.1:9464").count()), (2, 1));
         let config =
-            config.replace(": 15s", ": 1s").replace("127.0.0.1:9090", &gateway.admin_address().to_string());
+            config.replace(": 15s", ": 1s").replace("127.0.0.1:9464", &gateway.admin_address().to_string());
         let file = folder.join("prometheus.yml");
         std::fs::write(&file, config).unwrap();
         std::fs::copy(deployed("prometheus/alerts.yml"), folder.join("alerts.yml")).unwrap();

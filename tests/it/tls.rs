@@ -248,9 +248,9 @@ fn faults_in_certificates_and_keys_are_told_and_show_nothing_of_them() {
             "listen.https.client_ca: differs from that of another entry",
         ),
         (
-            https("{ address = \"127.0.0.1:9090\", certificate = \"one.pem\", key = \"one.key\" }"),
+            https("{ address = \"127.0.0.1:9464\", certificate = \"one.pem\", key = \"one.key\" }"),
             2,
-            "listen.https: names 127.0.0.1:9090, which is another listener's",
+            "listen.https: names 127.0.0.1:9464, which is another listener's",
         ),
         (https(""), 2, "listen.https: is empty"),
         (upstream("n4n.test", ""), 0, ": sound"),

@@ -18,7 +18,7 @@ pub(super) fn listen(mut table: Table<'_>, folder: &Path, faults: &mut Faults<'_
     let https = table.tables("https", faults);
     let entries = https.len();
     let https = tls::https(https, folder, faults);
-    let admin = table.or("admin", SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090), faults);
+    let admin = table.or("admin", SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464), faults);
     let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let threads = table
         .optional("threads", faults)

@@ -17,7 +17,7 @@ use super::{
     AccessSink, Fault, Inspection, Log, LogFormat, Settings, fault::Faults, surroundings, table::Table,
     units::Period,
 };
-use crate::policy::{Clients, Mode};
+use crate::policy::Mode;
 
 pub(super) fn resolve(text: &str, folder: &Path, inspection: Inspection) -> Result<Settings, Vec<Fault>> {
     let mut faults = Faults::of(text);
@@ -39,13 +39,12 @@ pub(super) fn resolve(text: &str, folder: &Path, inspection: Inspection) -> Resu
     let access_section = section("access", &mut faults);
     let mode =
         choice(&mut file, "mode", &[("enforce", Mode::Enforce), ("observe", Mode::Observe)], &mut faults);
-    let (networks, client_quota, wrong_keys) = users::clients(clients_section, &mut faults);
+    let (clients, client_quota, wrong_keys) = users::clients(clients_section, trusted_proxies, &mut faults);
     let enumeration =
         file.table("enumeration", &mut faults).map(|table| enumeration::for_all(table, &mut faults));
     let for_all = enumeration.map(|unlisted| unlisted.limit);
     let users = users::users(file.tables("users", &mut faults), for_all, &mut faults);
     let access = users::access(access_section, &users, &mut faults);
-    let clients = Clients { networks, trusted_proxies };
     let (policy, deadlines, forward_headers) =
         policy::policy(policy_section, mode, clients, access, &mut faults);
     let (quota, quota_store) = file

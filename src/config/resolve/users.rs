@@ -9,24 +9,26 @@ use crate::{
     config::{User, WrongKeys, fault::Faults, table::Table, units::Period},
     enumeration::Limit,
     guessing::Allowance,
-    policy::{self, Access, UserRules, access::KeyDigest},
+    policy::{self, Access, Clients, UserRules, access::KeyDigest},
     quota::Quota,
 };
 
 pub(super) fn clients(
     mut table: Table<'_>,
+    trusted_proxies: Vec<IpNet>,
     faults: &mut Faults<'_>,
-) -> (Vec<IpNet>, Option<Quota>, Option<WrongKeys>) {
+) -> (Clients, Option<Quota>, Option<WrongKeys>) {
     let everywhere = || vec![IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
     let networks = table.optional("networks", faults).unwrap_or_else(everywhere);
     if networks.is_empty() {
         let mend = "name the networks that may call, or leave it out for all";
         faults.add(table.span("networks"), table.place("networks"), "is empty: nobody could call", mend);
     }
+    let denied = table.or("deny", Vec::new(), faults);
     let quota = table.table("quota", faults).and_then(|table| quota(table, faults));
     let wrong_keys = table.table("wrong_keys", faults).and_then(|table| wrong_keys(table, faults));
     table.close(faults);
-    (networks, quota, wrong_keys)
+    (Clients { networks, denied, trusted_proxies }, quota, wrong_keys)
 }
 
 fn wrong_keys(mut table: Table<'_>, faults: &mut Faults<'_>) -> Option<WrongKeys> {
@@ -67,6 +69,7 @@ pub(super) fn users(tables: Vec<Table<'_>>, limit: Option<Limit>, faults: &mut F
             None => limit,
         };
         let keys = keys(&mut table, faults);
+        let is_disabled = table.or("disabled", false, faults);
         let networks: Option<Vec<IpNet>> = table.optional("networks", faults);
         if networks.as_ref().is_some_and(Vec::is_empty) {
             let mend = "name the user's networks, or leave it out for any";
@@ -90,7 +93,12 @@ pub(super) fn users(tables: Vec<Table<'_>>, limit: Option<Limit>, faults: &mut F
                 faults.add(table.span("name"), table.place("name"), reason, "list each user once");
             } else {
                 names.insert(name.to_ascii_lowercase(), name.clone());
-                users.push(User { name, rules: UserRules { keys, networks }, quota, enumeration });
+                users.push(User {
+                    name,
+                    rules: UserRules { keys, networks, is_disabled },
+                    quota,
+                    enumeration,
+                });
             }
         }
         table.close(faults);

@@ -137,7 +137,10 @@ impl<'a> Fields<'a> {
     fn are_judged(&self, read: &RequestHead) {
         let head = Head::from(read);
         for policy in &*POLICIES {
-            let Ok(client) = policy.judge_client(PEER, &head) else { continue };
+            let Ok(client) = policy.client(PEER, &head) else { continue };
+            if policy.clients.judge(client).is_err() {
+                continue;
+            }
             match policy.route(&head) {
                 Ok(Route::Unlock) => {
                     let judged = policy.judge_head(&head).and_then(|credentials| {

@@ -285,11 +285,11 @@ fn a_port_that_another_process_has_does_not_count() {
 
 #[test]
 fn a_demo_with_one_port_for_both_of_its_listeners_says_so() {
-    let ended = binary().args(["demo", "--port", "9090"]).output().unwrap();
+    let ended = binary().args(["demo", "--port", "9464"]).output().unwrap();
     let told = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(
         (ended.status.code(), told.trim_end()),
-        (Some(2), "--port and --admin-port are both 9090; name two ports")
+        (Some(2), "--port and --admin-port are both 9464; name two ports")
     );
 }
 
