@@ -18,23 +18,34 @@ pub enum Part {
 
 /// What was repaired in the requests of a connection: which part of which stream's.
 #[derive(Debug, Clone, Default)]
-pub struct Repaired(Arc<Mutex<VecDeque<(u32, Part)>>>);
+pub struct Repaired(Arc<Mutex<Parts>>);
 
-/// How many parts are remembered: more than those of all streams that can be open, or wait to be served.
+#[derive(Debug, Default)]
+struct Parts {
+    latest: VecDeque<(u32, Part)>,
+    /// The last stream of which something is remembered no more: of those up to it nothing is believed. Streams that are
+    /// refused for want of room are followed as well, and there may be any number of them before one is served.
+    forgotten: u32,
+}
+
+/// How many parts are remembered: more than those of all streams that can be open.
 const REMEMBERED: usize = 256;
 
 impl Repaired {
     /// Whether this part of a stream's request is one of them.
     pub fn has(&self, stream: u32, part: Part) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&(stream, part))
+        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stream <= parts.forgotten || parts.latest.contains(&(stream, part))
     }
 
     fn note(&self, stream: u32, part: Part) {
         let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if parts.len() == REMEMBERED {
-            parts.pop_front();
+        if parts.latest.len() == REMEMBERED
+            && let Some((forgotten, _)) = parts.latest.pop_front()
+        {
+            parts.forgotten = parts.forgotten.max(forgotten);
         }
-        parts.push_back((stream, part));
+        parts.latest.push_back((stream, part));
     }
 }
 
@@ -217,7 +228,7 @@ mod tests {
             let repaired = Repaired::default();
             let mut blocks = HeaderBlocks::new(repaired.clone());
             sent.chunks(size).for_each(|piece| blocks.follow(piece));
-            let found = Vec::from(repaired.0.lock().unwrap().clone());
+            let found = Vec::from(repaired.0.lock().unwrap().latest.clone());
             assert_eq!(found, [(3, Part::Head), (5, Part::Head), (7, Part::Trailers)], "in pieces of {size}");
         }
     }
@@ -240,10 +251,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn what_is_remembered_is_bounded_and_nothing_is_believed_of_what_is_forgotten() {
         let repaired = Repaired::default();
-        (0..10_000).for_each(|stream| repaired.note(stream, Part::Head));
-        assert!(repaired.has(9_999, Part::Head) && !repaired.has(0, Part::Head));
-        assert_eq!(repaired.0.lock().unwrap().len(), REMEMBERED);
+        (1..10_000).for_each(|stream| repaired.note(stream, Part::Head));
+        assert!((1..10_000).all(|stream| repaired.has(stream, Part::Head)));
+        assert!(!repaired.has(9_999, Part::Trailers) && !repaired.has(10_000, Part::Head));
+        assert_eq!(repaired.0.lock().unwrap().latest.len(), REMEMBERED);
     }
 }

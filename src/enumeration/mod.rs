@@ -8,6 +8,7 @@
 mod entry;
 mod sketch;
 mod table;
+mod unsettled;
 mod window;
 
 use std::{
@@ -18,6 +19,7 @@ use std::{
 };
 
 use table::Table;
+use unsettled::Unsettled;
 use window::Window;
 
 /// As how many values one counts that n4n refused.
@@ -69,8 +71,8 @@ pub struct Asked {
     /// None: the call is within the limit, or asks for what its user asked for before.
     pub suspicion: Option<Suspicion>,
     value: Value,
-    /// Whether this call made the value count.
-    is_new: bool,
+    /// Whether it is to be [settled](Watched::settle) or [taken back](Watched::take_back).
+    is_unsettled: bool,
 }
 
 /// What stands for a lookup value: some bits of a hash whose key is this process' own, so that nobody can aim at the
@@ -144,15 +146,22 @@ pub struct Watch {
 #[derive(Debug)]
 struct Values {
     steps: Steps,
-    window: Mutex<Window>,
+    window: Mutex<(Window, Unsettled)>,
 }
+
+/// What stands for a user whose values are kept alone.
+const ALONE: u64 = 0;
 
 impl Watch {
     /// Nothing asked for yet, or what `previous` remembers, where that is of the same period.
     pub fn open(limit: Limit, previous: Option<&Self>, now: Instant) -> Self {
         let kept = previous.filter(|previous| previous.limit.per == limit.per);
-        let begin =
-            || Arc::new(Values { steps: Steps::of(limit.per, now), window: Mutex::new(Window::at(0)) });
+        let begin = || {
+            Arc::new(Values {
+                steps: Steps::of(limit.per, now),
+                window: Mutex::new((Window::at(0), Unsettled::default())),
+            })
+        };
         Self { limit, values: kept.map_or_else(begin, |kept| kept.values.clone()) }
     }
 
@@ -237,36 +246,79 @@ impl Watched<'_> {
         let limit = self.limit.distinct.get();
         let steps = self.steps();
         let step = steps.at(now);
-        let ask = |window: &mut Window| window.ask(value, step, limit, is_refused);
-        let (is_new, over) = match self.kept {
-            Kept::Alone(values) => ask(&mut lock(&values.window)),
-            Kept::Among(table, user) => table.with(user, step, ask),
+        let user = self.user();
+        let ask = |window: &mut Window, unsettled: &mut Unsettled| {
+            let (is_unsettled, over) = if unsettled.has(user, value) {
+                window.ask_again(value, step);
+                (true, None)
+            } else {
+                window.ask(value, step, limit, is_refused)
+            };
+            if is_unsettled {
+                unsettled.add(user, value);
+            }
+            (is_unsettled, over)
+        };
+        let (is_unsettled, over) = match self.kept {
+            Kept::Alone(values) => {
+                let (window, unsettled) = &mut *lock(&values.window);
+                ask(window, unsettled)
+            }
+            Kept::Among(table, _) => table.with(user, step, ask),
         };
         let suspicion = over.map(|over| Suspicion {
             limit: self.limit,
             count: over.count,
             retry_after: steps.until(over.room_in, now),
         });
-        Asked { suspicion, value, is_new }
+        Asked { suspicion, value, is_unsettled }
     }
 
     /// Takes note that n4n refused what a call asked for.
     pub fn missed(&self, asked: &Asked, now: Instant) {
-        self.amend(now, |window, step| window.missed(asked.value, step));
+        let step = self.steps().at(now);
+        self.amend(|window, _| {
+            if let Some(window) = window {
+                window.missed(asked.value, step);
+            }
+        });
     }
 
-    /// Takes back what a call made count that was refused for something else.
-    pub fn take_back(&self, asked: &Asked, now: Instant) {
-        if asked.is_new {
-            self.amend(now, |window, step| window.take_back(asked.value, step));
+    /// Has the value count for good: the call was its user's.
+    pub fn settle(&self, asked: &mut Asked) {
+        if std::mem::take(&mut asked.is_unsettled) {
+            self.amend(|_, unsettled| unsettled.settle(self.user(), asked.value));
         }
     }
 
-    fn amend(&self, now: Instant, amend: impl FnOnce(&mut Window, u32)) {
-        let step = self.steps().at(now);
+    /// Takes back what a call made count that was refused for something else. What other calls made count stays.
+    pub fn take_back(&self, asked: &mut Asked, now: Instant) {
+        if std::mem::take(&mut asked.is_unsettled) {
+            let step = self.steps().at(now);
+            self.amend(|window, unsettled| {
+                if unsettled.take_back(self.user(), asked.value)
+                    && let Some(window) = window
+                {
+                    window.take_back(asked.value, step);
+                }
+            });
+        }
+    }
+
+    fn amend(&self, amend: impl FnOnce(Option<&mut Window>, &mut Unsettled)) {
         match self.kept {
-            Kept::Alone(values) => amend(&mut lock(&values.window), step),
-            Kept::Among(table, user) => table.if_remembered(user, |window| amend(window, step)),
+            Kept::Alone(values) => {
+                let (window, unsettled) = &mut *lock(&values.window);
+                amend(Some(window), unsettled);
+            }
+            Kept::Among(table, user) => table.amend(user, amend),
+        }
+    }
+
+    const fn user(&self) -> u64 {
+        match self.kept {
+            Kept::Alone(_) => ALONE,
+            Kept::Among(_, user) => user,
         }
     }
 

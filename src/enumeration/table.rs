@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Steps, lock, window::Window};
+use super::{Steps, lock, unsettled::Unsettled, window::Window};
 
 /// Enough for threads not to wait for each other.
 const SHARDS: usize = 16;
@@ -30,6 +30,7 @@ pub(super) struct Table {
 #[derive(Debug, Default)]
 struct Shard {
     windows: HashMap<u64, Window, BuildHasherDefault<AsItIs>>,
+    unsettled: Unsettled,
     capacity: usize,
 }
 
@@ -68,20 +69,25 @@ impl Table {
     }
 
     /// Does something with a user's window, a new one where the user is not remembered.
-    pub(super) fn with<T>(&self, user: u64, step: u32, act: impl FnOnce(&mut Window) -> T) -> T {
+    pub(super) fn with<T>(
+        &self,
+        user: u64,
+        step: u32,
+        act: impl FnOnce(&mut Window, &mut Unsettled) -> T,
+    ) -> T {
         let mut shard = self.shard(user);
         if !shard.windows.contains_key(&user) {
             let evicted = shard.make_room(step);
             self.evicted.fetch_add(evicted, Ordering::Relaxed);
         }
-        act(shard.windows.entry(user).or_insert_with(|| Window::at(step)))
+        let Shard { windows, unsettled, .. } = &mut *shard;
+        act(windows.entry(user).or_insert_with(|| Window::at(step)), unsettled)
     }
 
-    /// Does something with a user's window, if the user is remembered.
-    pub(super) fn if_remembered(&self, user: u64, act: impl FnOnce(&mut Window)) {
-        if let Some(window) = self.shard(user).windows.get_mut(&user) {
-            act(window);
-        }
+    /// Does something with a user's window, if the user is remembered, and with the calls under way.
+    pub(super) fn amend(&self, user: u64, act: impl FnOnce(Option<&mut Window>, &mut Unsettled)) {
+        let Shard { windows, unsettled, .. } = &mut *self.shard(user);
+        act(windows.get_mut(&user), unsettled);
     }
 
     pub(super) fn len(&self) -> usize {

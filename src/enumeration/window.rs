@@ -65,6 +65,15 @@ impl Window {
         (is_new, over)
     }
 
+    /// Takes note that a value was asked for again whose first call is under way.
+    pub(super) fn ask_again(&mut self, value: Value, step: u32) {
+        let slot = self.move_on(step);
+        if !self.renew(value, slot) {
+            self.add(value, slot);
+            self.recount();
+        }
+    }
+
     /// Makes a value count as one that n4n refused, if it counts.
     pub(super) fn missed(&mut self, value: Value, step: u32) {
         let slot = self.move_on(step);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Request;
 use crate::{
-    enumeration::{Suspicion, Value, Watched},
+    enumeration::{Asked, Suspicion, Value, Watched},
     outcome::{Outcome, UnlockResult},
     policy::Call,
     reason::Reason,
@@ -26,23 +26,33 @@ impl Request {
 
     /// Learns from n4n's answer whether it knows the customer. Where it does not know the caller, whoever knows a user's
     /// name could else use up what that user may ask for.
-    pub fn learn(&self, status: u16, result: UnlockResult) {
+    pub fn learn(&mut self, status: u16, result: UnlockResult) {
         match (status, result) {
             (401 | 403, _) => self.take_back(),
-            (_, UnlockResult::Refused) => {
-                if let (Some(asked), Some(watched)) = (&self.asked, self.watched()) {
-                    watched.missed(asked, Instant::now());
-                }
-            }
-            (_, UnlockResult::Unlocked | UnlockResult::Unreadable) => {}
+            (_, UnlockResult::Refused) => self.amend(|watched, asked, now| {
+                watched.settle(asked);
+                watched.missed(asked, now);
+            }),
+            (_, UnlockResult::Unlocked | UnlockResult::Unreadable) => self.settle(),
         }
     }
 
+    /// Has the customer count for good, unless that was taken back. However a request ends, one or the other is done.
+    pub(super) fn settle(&mut self) {
+        self.amend(|watched, asked, _| watched.settle(asked));
+    }
+
     /// Has the customer not count after all: the call is refused for something else, and may come again.
-    pub fn take_back(&self) {
-        if let (Some(asked), Some(watched)) = (&self.asked, self.watched()) {
-            watched.take_back(asked, Instant::now());
+    pub fn take_back(&mut self) {
+        self.amend(|watched, asked, now| watched.take_back(asked, now));
+    }
+
+    fn amend(&mut self, amend: impl FnOnce(&Watched<'_>, &mut Asked, Instant)) {
+        let Some(mut asked) = self.asked.take() else { return };
+        if let Some(watched) = self.watched() {
+            amend(&watched, &mut asked, Instant::now());
         }
+        self.asked = Some(asked);
     }
 
     /// What the user is suspected of by this call.

@@ -359,9 +359,10 @@ impl Request {
     }
 }
 
-/// However a request ends, one with an intent leaves its outcome in the audit trail.
+/// However a request ends, one with an intent leaves its outcome in the audit trail, and what it asked for is settled.
 impl Drop for Request {
     fn drop(&mut self) {
+        self.settle();
         if let Some((trail, outcome)) = self.conclusion(None, None) {
             trail.outcome_later(&outcome);
         }

@@ -40,8 +40,8 @@ impl Names {
 /// own are dropped.
 ///
 /// Beside the standard and the usual names these are the ones by which content networks and clouds tell an address, and
-/// which applications therefore believe; and those by which proxies tell the path that a request had before them. `Proxy` would become the proxy of the application's own requests, since CGI makes
-/// `HTTP_PROXY` of it.
+/// which applications therefore believe; and those by which proxies tell the path that a request had before them. `Proxy`
+/// would become the proxy of the application's own requests, since CGI makes `HTTP_PROXY` of it.
 pub static ORIGIN: Names = Names::of(&[
     "x-request-id",
     "forwarded",

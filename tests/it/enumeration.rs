@@ -328,3 +328,33 @@ fn limits_that_do_not_do_what_they_seem_to_are_told() {
         }
     }
 }
+
+/// Whoever walks through ids could else have each call covered by one that n4n does not let in.
+#[test]
+fn a_call_with_a_wrong_key_takes_back_no_other_that_was_sent_meanwhile() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let upstream = Upstream::scripted(move |request| match request.one("api-key") {
+        API_KEY => Reply::json("200 OK", "true"),
+        _ => {
+            held.pass();
+            Reply::json("401 Unauthorized", "{\"result\":\"Error\"}")
+        }
+    });
+    let gateway = gateway(&upstream).set("enumeration", ENFORCED).start();
+    let covers: Vec<_> = (0..5)
+        .map(|number| {
+            let mut wire = gateway.connect();
+            let cover = customer(number * 2).set("api-key", &secret_key("stranger"));
+            thread::spawn(move || wire.call(&cover).status())
+        })
+        .collect();
+    upstream.wait_for(5);
+    let mut wire = gateway.connect();
+    assert_eq!(passed(&mut wire, API_USERNAME, 0..5), 5, "asked for before");
+    gate.open();
+    for cover in covers {
+        assert_eq!(cover.join().unwrap(), 401);
+    }
+    assert_eq!(passed(&mut wire, API_USERNAME, 5..10), 0);
+}

@@ -159,6 +159,36 @@ fn what_http_1_1_refuses_is_not_repaired() {
     assert_eq!(upstream.count() as f64, passed);
 }
 
+/// Those are looked at before any stream is served, and more of them are repaired than are remembered.
+#[test]
+fn nothing_repaired_is_lost_behind_streams_that_are_refused() {
+    let upstream = Upstream::start();
+    let secured = Secured::before(&upstream, "");
+    let mut frames = Frames::connect(&secured.client(), secured.gateway.https(), 65535);
+    let block = |path: &str| -> Vec<u8> {
+        let fields = [
+            (":method", "PATCH"),
+            (":scheme", "https"),
+            (":authority", NAME),
+            (":path", path),
+            ("api-key", API_KEY),
+            ("api-username", API_USERNAME),
+            ("content-type", "application/x-www-form-urlencoded"),
+        ];
+        fields.iter().flat_map(|(name, value)| kept_field(name, value)).collect()
+    };
+    let mut sent = frame(HEADERS, END_HEADERS, 1, &block("/api/customer/unlock#x"));
+    sent.extend(frame(DATA, END_STREAM, 1, BODY));
+    for number in 1..=1000 {
+        sent.extend(frame(HEADERS, END_HEADERS, 1 + 2 * number, b"\x82\x87\x41\x01x\x04\x02/#"));
+    }
+    frames.send(&sent).unwrap();
+    for line in secured.gateway.wait_for_log(16) {
+        assert_eq!(line["code"], "framing_ambiguous", "{line}");
+    }
+    assert!(upstream.bytes().is_empty());
+}
+
 #[test]
 fn head_is_answered_without_a_body_whatever_is_wrong_with_it() {
     let upstream = Upstream::start();

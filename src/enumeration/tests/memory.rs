@@ -40,7 +40,7 @@ fn fill() {
     // A few values each, then more, so that what was outgrown lies between what is kept.
     for values in [5, 20, FEW + 5 - 25] {
         for user in 0..GROWN {
-            table.with(Seeded(user).next(), 0, |window| {
+            table.with(Seeded(user).next(), 0, |window, _| {
                 for _ in 0..values {
                     window.ask(seeded.value(), 0, u32::MAX, false);
                 }
@@ -52,7 +52,7 @@ fn fill() {
         grown.ask(seeded.value(), 0, u32::MAX, false);
     }
     for user in GROWN..USERS {
-        table.with(Seeded(user).next(), 0, |window| *window = grown.clone());
+        table.with(Seeded(user).next(), 0, |window, _| *window = grown.clone());
     }
     assert_eq!(table.len(), USERS as usize);
     println!("\ngrown by {}", resident() - before);

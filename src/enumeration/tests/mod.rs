@@ -144,19 +144,54 @@ fn what_is_refused_for_something_else_does_not_count() {
         for _ in 0..counted {
             caller.ask(seeded.value()).unwrap();
         }
-        let count = |caller: &Caller| caller.watch.values.window.lock().unwrap().last_count();
+        let count = |caller: &Caller| caller.watch.values.window.lock().unwrap().0.last_count();
         let before = count(&caller);
         for _ in 0..20 {
-            let asked = caller.ask(seeded.value()).unwrap();
-            caller.watch.watched().take_back(&asked, caller.now);
+            let mut asked = caller.ask(seeded.value()).unwrap();
+            caller.watch.watched().take_back(&mut asked, caller.now);
             assert_eq!(count(&caller), before);
         }
         let known = seeded.value();
         caller.ask(known).unwrap();
         let after = count(&caller);
-        let again = caller.ask(known).unwrap();
-        caller.watch.watched().take_back(&again, caller.now);
+        let mut again = caller.ask(known).unwrap();
+        caller.watch.watched().take_back(&mut again, caller.now);
         assert_eq!(count(&caller), after, "what an earlier call made count stays");
+    }
+}
+
+/// Else whoever walks through ids would have each call covered by one with a wrong key.
+#[test]
+fn a_call_that_is_taken_back_takes_no_others_with_it() {
+    for counted in [0, 200] {
+        let caller = Caller::new(1000);
+        let mut seeded = Seeded(1);
+        for _ in 0..counted {
+            caller.watch.watched().settle(&mut caller.ask(seeded.value()).unwrap());
+        }
+        let watched = caller.watch.watched();
+        let window = || caller.watch.values.window.lock().unwrap();
+        for is_taken_back_first in [true, false] {
+            let mut batch: Vec<_> = (0..20).map(|_| seeded.value()).collect();
+            batch.retain(|value| {
+                let before = window().0.last_count();
+                let mut alone = caller.ask(*value).unwrap();
+                let counts = window().0.last_count() > before;
+                watched.take_back(&mut alone, caller.now);
+                counts
+            });
+            let ask_all = || batch.iter().map(|value| caller.ask(*value).unwrap()).collect::<Vec<_>>();
+            let (mut strangers, mut own) = (ask_all(), ask_all());
+            let counted = window().0.last_count();
+            if is_taken_back_first {
+                strangers.iter_mut().for_each(|asked| watched.take_back(asked, caller.now));
+            }
+            own.iter_mut().for_each(|asked| watched.settle(asked));
+            strangers.iter_mut().for_each(|asked| watched.take_back(asked, caller.now));
+            assert_eq!(window().0.last_count(), counted);
+            assert!(batch.len() > 10);
+        }
+        assert!(window().1.is_empty());
     }
 }
 
