@@ -25,7 +25,12 @@ pub(super) fn resolve(text: &str, folder: &Path, inspection: Inspection) -> Resu
     if !errors.is_empty() {
         // Behind a syntax error everything is read wrongly, so no other fault is worth telling yet.
         for error in errors {
-            faults.add(error.span(), "the file", error.message(), "write it as TOML 1.0");
+            let mend = if error.message().contains("escape") {
+                "write it as TOML 1.0, a pattern in single quotes, '\\d', where a backslash is itself"
+            } else {
+                "write it as TOML 1.0"
+            };
+            faults.add(error.span(), "the file", error.message(), mend);
         }
         return Err(faults.into_list());
     }
