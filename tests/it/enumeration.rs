@@ -305,7 +305,7 @@ fn limits_that_do_not_do_what_they_seem_to_are_told() {
         ),
         (
             "users = [{ name = \"a\", enumeration = { distinct = 1001 } }]",
-            "users.enumeration.distinct: is over 1000",
+            "users[\"a\"].enumeration.distinct: is over 1000",
         ),
         ("users = [{ name = \"a\", enumeration = { max_users = 5 } }]", "max_users: is an unknown key"),
     ] {

@@ -27,6 +27,11 @@ pub(super) fn unlisted_quota(
         burst: table.or("burst", default(20), faults),
     };
     check_window(&table, &quota, faults);
+    if !table.has("burst") && quota.requests > quota.burst {
+        let reason = format!("is {}, and burst, which is absent, is {}", quota.requests, quota.burst);
+        let mend = format!("no more than {} pass at once, so write the burst that is meant", quota.burst);
+        faults.note("quota.requests", reason, mend);
+    }
     let max_users = count(&mut table, "max_users", 100_000, faults);
     let store = store(&mut table, folder, faults);
     table.close(faults);

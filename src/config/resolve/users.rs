@@ -112,7 +112,13 @@ fn is_name(name: &str) -> bool {
 fn keys(table: &mut Table<'_>, faults: &mut Faults<'_>) -> Option<[KeyDigest; 2]> {
     match table.optional::<Vec<KeyDigest>>("key_sha256", faults)?.as_slice() {
         [key] => Some([*key; 2]),
-        [old, new] => Some([*old, *new]),
+        [old, new] => {
+            if old == new {
+                let mend = "write it once; during a rotation, the old one and the new one";
+                faults.add(table.span("key_sha256"), table.place("key_sha256"), "has one digest twice", mend);
+            }
+            Some([*old, *new])
+        }
         _ => {
             let mend =
                 "write one digest, two during a rotation, or leave it out to let any key pass on to n4n";
