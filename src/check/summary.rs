@@ -115,9 +115,10 @@ impl Summary {
                 peers,
                 host: upstream.host.clone(),
                 tls: upstream.tls.is_some(),
-                health_check: upstream.health_check.as_ref().map(|check| {
-                    format!("{} {} every {}", check.method, check.path, written(check.every))
-                }),
+                health_check: upstream
+                    .health_check
+                    .as_ref()
+                    .map(|check| format!("{} {} every {}", check.method, check.path, written(check.every))),
             },
             other_paths: match &policy.other_paths {
                 OtherPaths::Reject => Vec::new(),
@@ -171,10 +172,12 @@ impl Summary {
 }
 
 fn listeners(listen: &Listen) -> Vec<Listener> {
-    let plain = |serves| move |address: &std::net::SocketAddr| Listener {
-        address: address.to_string(),
-        serves,
-        client_certificates: None,
+    let plain = |serves| {
+        move |address: &std::net::SocketAddr| Listener {
+            address: address.to_string(),
+            serves,
+            client_certificates: None,
+        }
     };
     let https = listen.https.iter().map(|https| Listener {
         address: https.address.to_string(),

@@ -288,7 +288,13 @@ impl Settings {
         let unreachable = enumeration::warnings(self).into_iter();
         let unmeant = self.notes.iter().cloned().chain(advice::warnings(self));
         let misread = misread(&self.policy.patterns).into_iter();
-        surroundings::warnings(self).into_iter().chain(unmeant).chain(unreachable).chain(misread).chain(dates).collect()
+        surroundings::warnings(self)
+            .into_iter()
+            .chain(unmeant)
+            .chain(unreachable)
+            .chain(misread)
+            .chain(dates)
+            .collect()
     }
 
     /// The files of the certificates that the gateway shows to either side, or believes; each once.

@@ -48,12 +48,15 @@ impl Value for PeerHost {
 /// A peer's host and port; a URL in their place is told by its scheme.
 fn address(value: &DeValue<'_>) -> Result<HostPort, Option<String>> {
     let text = value.as_str().ok_or(None)?;
-    let begins = |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    let begins =
+        |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
     if begins("https://") {
         return Err(Some("is a URL: for TLS, set upstream.tls = {} instead of https://".into()));
     }
     if begins("http://") {
-        return Err(Some("is a URL: leave out http://, which is spoken where there is no upstream.tls".into()));
+        return Err(Some(
+            "is a URL: leave out http://, which is spoken where there is no upstream.tls".into(),
+        ));
     }
     HostPort::read(value).map_err(|reason| {
         let is_bare = HostPort::parse(&format!("{text}:1")).is_some();

@@ -222,7 +222,8 @@ impl<T: Value> Value for Vec<T> {
     const EXPECTED: &'static str = T::EXPECTED;
 
     fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
-        let items = value.as_array().ok_or_else(|| Some(format!("{} stands where a list belongs", kind(value))))?;
+        let items =
+            value.as_array().ok_or_else(|| Some(format!("{} stands where a list belongs", kind(value))))?;
         items.iter().map(|item| T::read(item.get_ref())).collect()
     }
 

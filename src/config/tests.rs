@@ -246,7 +246,10 @@ fn what_contradicts_itself_is_a_fault() {
         ("quota = { redis = \"redis://redis.internal\", when_redis_fails = \"pass\" }", "is none of these"),
         ("quota = { when_redis_fails = \"reject\" }", "stands without redis"),
         ("quota = { redis = \"http://redis.internal\" }", "is no URL of a Redis server"),
-        ("quota = { redis = \"env:NO_SUCH_VARIABLE\" }", "names the variable `NO_SUCH_VARIABLE`, which is not set"),
+        (
+            "quota = { redis = \"env:NO_SUCH_VARIABLE\" }",
+            "names the variable `NO_SUCH_VARIABLE`, which is not set",
+        ),
         ("quota = { redis = \"file:no/such/file\" }", "names a file that cannot be read"),
         ("[access]\nunlisted_users = \"reject\"", "leaves nobody"),
         ("clients.networks = []", "nobody could call"),

@@ -71,12 +71,14 @@ fn secret(written: &str, folder: &Path) -> Result<Zeroizing<String>, (String, &'
         let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         let shown = if is_name { format!(" `{name}`") } else { String::new() };
         let value = std::env::var(name).map_err(|error| match error {
-            VarError::NotPresent => {
-                (format!("names the variable{shown}, which is not set in the environment"), "set it for the gateway")
-            }
-            VarError::NotUnicode(_) => {
-                (format!("names the variable{shown}, which is not in UTF-8"), "set it for the gateway in UTF-8")
-            }
+            VarError::NotPresent => (
+                format!("names the variable{shown}, which is not set in the environment"),
+                "set it for the gateway",
+            ),
+            VarError::NotUnicode(_) => (
+                format!("names the variable{shown}, which is not in UTF-8"),
+                "set it for the gateway in UTF-8",
+            ),
         })?;
         return Ok(Zeroizing::new(value));
     }
