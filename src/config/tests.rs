@@ -118,7 +118,7 @@ fn a_health_check_has_its_defaults_and_its_faults() {
         ("expect = []", "expect: is empty: no peer could be healthy; name the statuses"),
         ("expect = [200, 100]", "expect: entry 2: is no status of a final answer; write statuses such as"),
         ("fall = 0", "fall: is zero; write a whole number"),
-        ("interval = \"1s\"", "interval: is an unknown key; known here: path, expect, method, every"),
+        ("interval = \"1s\"", "interval: is an unknown key; known here: path, expect, every, timeout"),
     ] {
         let faults = check(text).unwrap_err();
         assert!(faults[0].starts_with(&format!("line 3: upstream.health_check.{fault}")), "{faults:?}");
@@ -257,7 +257,7 @@ fn what_contradicts_itself_is_a_fault() {
         ("clients.networks = [\"::ffff:192.0.2.0/120\"]", "IPv4 written as IPv6"),
         ("[[users]]\nname = \"a\"\nkey_sha256 = []", "not one or two digests"),
         ("[[users]]\nname = \"a\"\nkey_sha256 = [\"abc\"]", "entry 1: is no SHA-256 digest"),
-        ("log = { access = \"a\", audit = \"a\" }", "access log's file too"),
+        ("log = { access = \"a.log\", audit = \"a.log\" }", "access log's file too"),
         ("log.audit = \"\"", "is empty"),
         ("users = 3", "no list of tables"),
         ("log = []", "a list cannot stand here"),

@@ -118,7 +118,7 @@ fn a_reload_begins_and_ends_the_checks() {
 fn a_peer_that_never_answers_a_check_fails_it() {
     let (silent, _guard) = silent_address();
     let upstream = Upstream::answering("");
-    let checks = "health_check = { every = \"20ms\", timeout = \"100ms\", fall = 1 }";
+    let checks = "health_check = { every = \"100ms\", timeout = \"100ms\", fall = 1 }";
     let gateway = Gateway::before_all(&[silent, upstream.address()]).set("upstream", checks).start();
     for peer in [silent, upstream.address()] {
         gateway.wait_for_metric(&format!("n4n_gateway_upstream_healthy{{peer=\"{peer}\"}}"), 0.0);
