@@ -211,7 +211,7 @@ fn written(duration: Duration) -> String {
     let millis = duration.as_millis();
     let (unit, name) = [(3_600_000, "h"), (60_000, "m"), (1000, "s")]
         .into_iter()
-        .find(|(unit, _)| millis % unit == 0 && millis > 0)
+        .find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit))
         .unwrap_or((1, "ms"));
     format!("{}{name}", millis / unit)
 }

@@ -315,7 +315,7 @@ fn pipelines_read_the_same_as_json() {
         let output = run(text, &["--json"]);
         assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
         let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_unseen(text, &json.to_string());
+        assert_unseen(text, json.to_string());
         (output.status.code(), json)
     };
     let (code, json) = read(&telling());
