@@ -5,7 +5,7 @@ use std::{
     fmt,
     future::pending,
     io::{self, Write},
-    net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -16,9 +16,9 @@ use tokio::net::TcpListener;
 
 use crate::{
     audit,
+    check::Checked,
     config::{AccessSink, Inspection, Settings},
     demo,
-    descriptors::{self, Shares},
     explain::Explanation,
     gateway::Gateway,
     policy::{access::KeyDigest, credential},
@@ -48,11 +48,14 @@ enum Command {
         #[arg(long)]
         upgrade: bool,
     },
-    /// Read the whole configuration and print every fault, also in what `run` would open; opens no port.
+    /// Read the whole configuration and print every fault, also in what `run` would open, or what will be; opens no port.
     Check {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Print faults, warnings and summary as JSON, and nothing else.
+        #[arg(long)]
+        json: bool,
     },
     /// Run a gateway with an n4n stand-in behind it; nothing to configure.
     Demo {
@@ -155,22 +158,7 @@ impl Cli {
                     finish(run(settings, &config, upgrade, control))
                 },
             ),
-            Command::Check { config } => load(&config, Inspection::ToCheck).map_or_else(
-                |code| code,
-                |settings| {
-                    if let Some(Err(error)) = settings.log.audit.as_deref().map(audit::inspect) {
-                        log::say(format_args!("{}: log.audit: {error}", config.display()));
-                        return ExitCode::from(UNSOUND);
-                    }
-                    warn_of_unknown_names(&settings, &config);
-                    let shares = Shares::of(&settings, descriptors::hard_limit());
-                    let shortage = shares.warning().map(|warning| warning.to_string());
-                    for warning in shortage.into_iter().chain(settings.warnings()) {
-                        log::say_warning(format_args!("{}: warning: {warning}", config.display()));
-                    }
-                    finish(tell(format_args!("{}: sound\n", config.display())))
-                },
-            ),
+            Command::Check { config, json } => check(&config, json),
             Command::Demo { listen, port, admin_listen, admin_port, traffic } => {
                 let (http, admin) =
                     (SocketAddr::new(listen, port), SocketAddr::new(admin_listen, admin_port));
@@ -222,18 +210,19 @@ fn load(config: &Path, inspection: Inspection) -> Result<Settings, ExitCode> {
     })
 }
 
-/// A name that does not resolve here and now may do so where and when the gateway runs.
-fn warn_of_unknown_names(settings: &Settings, config: &Path) {
-    let peers = settings.upstream.peers.iter().map(|peer| &peer.address);
-    let peers = peers.map(|peer| ("upstream.peers", peer.host.as_str(), peer.port));
-    let redis = settings.quota_store.iter().filter_map(|store| store.redis.host());
-    for (key, host, port) in peers.chain(redis.map(|(host, port)| ("quota.redis", host, port))) {
-        if let Err(error) = (host, port).to_socket_addrs() {
-            log::say_warning(format_args!(
-                "{}: warning: {key}: `{host}:{port}` does not resolve: {error}",
-                config.display()
-            ));
-        }
+fn check(config: &Path, json: bool) -> ExitCode {
+    let checked = Checked::of(config);
+    let told = if json {
+        serde_json::to_string_pretty(&checked)
+            .map_err(|error| error.to_string())
+            .and_then(|text| tell(text + "\n"))
+    } else {
+        checked.say();
+        tell(&checked)
+    };
+    match told {
+        Ok(()) if !checked.is_sound() => ExitCode::from(UNSOUND),
+        told => finish(told),
     }
 }
 

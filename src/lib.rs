@@ -20,6 +20,7 @@ pub mod admin;
 pub mod alarm;
 pub mod audit;
 pub mod blocks;
+pub mod check;
 pub mod cli;
 pub mod client_network;
 pub mod config;

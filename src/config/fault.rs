@@ -2,12 +2,15 @@
 
 use std::{collections::HashMap, fmt, ops::Range};
 
+use serde::Serialize;
+
 /// One thing wrong with the configuration file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// The line, counted from one; none where the file as a whole is at fault.
     pub line: Option<usize>,
     /// The key, dotted; empty where the file as a whole is at fault.
+    #[serde(rename = "key")]
     pub place: String,
     /// What is wrong. Values are never echoed: they may be secret.
     pub reason: String,
@@ -32,13 +35,15 @@ impl fmt::Display for Fault {
 pub(super) struct Faults<'a> {
     text: &'a str,
     found: Vec<Fault>,
+    /// What is sound, and worth a word.
+    notes: Vec<String>,
     /// Where the values that were read stand.
     spans: HashMap<String, Range<usize>>,
 }
 
 impl<'a> Faults<'a> {
     pub(super) fn of(text: &'a str) -> Self {
-        Self { text, found: Vec::new(), spans: HashMap::new() }
+        Self { text, found: Vec::new(), notes: Vec::new(), spans: HashMap::new() }
     }
 
     /// Takes note of a fault at a span of the text.
@@ -61,6 +66,16 @@ impl<'a> Faults<'a> {
     /// Takes note of a fault in the value of a key, once that has been read.
     pub(super) fn add_at(&mut self, place: &str, reason: impl Into<String>, mend: impl Into<String>) {
         self.add(self.spans.get(place).cloned(), place, reason, mend);
+    }
+
+    /// Takes note of what is no fault, and perhaps not what was meant.
+    pub(super) fn note(&mut self, place: &str, reason: impl fmt::Display, mend: impl fmt::Display) {
+        self.notes.push(format!("{place}: {reason}; {mend}"));
+    }
+
+    /// What was noted beside the faults.
+    pub(super) fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
 
     pub(super) const fn count(&self) -> usize {

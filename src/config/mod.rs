@@ -1,5 +1,6 @@
 //! The settings, as meant, and how they are read from the configuration file.
 
+mod advice;
 mod enumeration;
 mod fault;
 mod peer;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub users: Vec<User>,
     /// What is written where.
     pub log: Log,
+    /// What is sound and perhaps not what was meant, as only the file tells.
+    pub notes: Vec<String>,
 }
 
 /// Where the gateway listens, and how much it takes on.
@@ -248,6 +251,8 @@ pub enum AccessSink {
     Off,
     /// Standard output.
     Stdout,
+    /// Standard error, among the lines of the operational log.
+    Stderr,
     /// A file, appended to.
     File(PathBuf),
 }
@@ -281,8 +286,15 @@ impl Settings {
     pub fn warnings(&self) -> Vec<String> {
         let dates = self.certificates().into_iter().filter_map(Expiring::warning);
         let unreachable = enumeration::warnings(self).into_iter();
+        let unmeant = self.notes.iter().cloned().chain(advice::warnings(self));
         let misread = misread(&self.policy.patterns).into_iter();
-        surroundings::warnings(self).into_iter().chain(unreachable).chain(misread).chain(dates).collect()
+        surroundings::warnings(self)
+            .into_iter()
+            .chain(unmeant)
+            .chain(unreachable)
+            .chain(misread)
+            .chain(dates)
+            .collect()
     }
 
     /// The files of the certificates that the gateway shows to either side, or believes; each once.
@@ -305,7 +317,9 @@ const NAMED: usize = 4;
 fn misread(patterns: &Patterns) -> Vec<String> {
     let mut found: Vec<(Vec<String>, Vec<&str>)> = Vec::new();
     for key in LookupKey::ALL {
-        let values = patterns.of(key).misread();
+        // One that lets anything pass is told apart.
+        let is_open = patterns.of(key).is_open();
+        let values = if is_open { Vec::new() } else { patterns.of(key).misread() };
         match found.iter_mut().find(|(known, _)| *known == values) {
             Some((_, keys)) => keys.push(key.name()),
             None => found.push((values, vec![key.name()])),

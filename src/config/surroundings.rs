@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File, FileType, Metadata},
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::{
         ffi::OsStrExt,
         fs::{FileExt, FileTypeExt, MetadataExt},
@@ -142,7 +142,7 @@ fn access_log(path: &Path) -> Result<(), Obstacle> {
         };
     };
     if let Some(what) = unwritable(found.file_type()) {
-        return Err(Obstacle::new(format!("is {what}"), "name a file, or write \"stdout\""));
+        return Err(Obstacle::new(format!("is {what}"), "name a file, or write \"stdout\" or \"stderr\""));
     }
     may(path, Access::WRITE_OK, "cannot be written")
 }
@@ -255,6 +255,15 @@ fn may_listen(address: SocketAddr, inspection: Inspection) -> Result<(), Obstacl
         // Anything else may be otherwise by the time it counts.
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// Whether an address is this machine's, as far as machines are looked at.
+pub(super) fn is_here(address: IpAddr, inspection: Inspection) -> bool {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    inspection != Inspection::Alone
+        && socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .and_then(|socket| bind(&socket, &SocketAddr::new(address, 0)))
+            .is_ok()
 }
 
 fn has_ipv6() -> bool {

@@ -28,11 +28,13 @@ struct Entry<'a> {
 pub(super) struct Flaw {
     span: Range<usize>,
     reason: String,
+    /// None: to write what was expected.
+    mend: Option<String>,
 }
 
 impl Flaw {
     pub(super) fn at(span: Range<usize>, reason: impl Into<String>) -> Self {
-        Self { span, reason: reason.into() }
+        Self { span, reason: reason.into(), mend: None }
     }
 }
 
@@ -48,7 +50,7 @@ pub(super) trait Value: Sized {
     fn read_all(value: &Spanned<DeValue<'_>>) -> Result<Self, Vec<Flaw>> {
         Self::read(value.get_ref()).map_err(|reason| {
             let reason = reason.unwrap_or_else(|| format!("{} cannot stand here", kind(value.get_ref())));
-            vec![Flaw { span: value.span(), reason }]
+            vec![Flaw::at(value.span(), reason)]
         })
     }
 }
@@ -106,8 +108,9 @@ impl<'a> Table<'a> {
         match T::read_all(value) {
             Ok(value) => Some(value),
             Err(flaws) => {
-                for Flaw { span, reason } in flaws {
-                    faults.add(Some(span), self.place(key), reason, format!("write {}", T::EXPECTED));
+                for Flaw { span, reason, mend } in flaws {
+                    let mend = mend.unwrap_or_else(|| format!("write {}", T::EXPECTED));
+                    faults.add(Some(span), self.place(key), reason, mend);
                 }
                 None
             }
@@ -169,13 +172,34 @@ impl<'a> Table<'a> {
         })
     }
 
+    /// Says which of several tables of one name this is.
+    pub(super) fn call(&mut self, which: impl std::fmt::Display) {
+        self.path = format!("{}[{which}]", self.path);
+    }
+
+    /// The text of a key that is still to be read, where it is there.
+    pub(super) fn text(&self, key: &str) -> Option<&'a str> {
+        self.entries.iter().find(|entry| entry.key == key)?.value.get_ref().as_str()
+    }
+
     /// Ends the reading: what has not been asked for is unknown.
     pub(super) fn close(self, faults: &mut Faults<'_>) {
         for entry in self.entries.iter().filter(|entry| !entry.taken) {
-            let mend = format!("known here: {}", self.known.join(", "));
+            let meant = nearest(&entry.key, &self.known);
+            let meant = meant.map(|known| format!("did you mean {known}? ")).unwrap_or_default();
+            let mend = format!("{meant}known here: {}", self.known.join(", "));
             faults.add(Some(entry.key_span.clone()), self.place(&entry.key), "is an unknown key", mend);
         }
     }
+}
+
+/// The known key that an unknown one is a misspelling of: a letter in three may be another one.
+pub(super) fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+    let folded = key.to_ascii_lowercase().replace('-', "_");
+    let distance = |known: &str| strsim::osa_distance(&folded, known);
+    let (distance, known) = known.iter().map(|known| (distance(known), *known)).min()?;
+    let is_plural = || known.strip_suffix('s') == Some(&folded) || folded.strip_suffix('s') == Some(known);
+    (distance * 3 <= known.len() || is_plural()).then_some(known)
 }
 
 impl Value for String {
@@ -198,22 +222,25 @@ impl<T: Value> Value for Vec<T> {
     const EXPECTED: &'static str = T::EXPECTED;
 
     fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
-        let items = value.as_array().ok_or_else(|| Some("is no list".into()))?;
+        let items =
+            value.as_array().ok_or_else(|| Some(format!("{} stands where a list belongs", kind(value))))?;
         items.iter().map(|item| T::read(item.get_ref())).collect()
     }
 
     fn read_all(value: &Spanned<DeValue<'_>>) -> Result<Self, Vec<Flaw>> {
         let Some(items) = value.get_ref().as_array() else {
-            return Err(vec![Flaw { span: value.span(), reason: "is no list".into() }]);
+            let reason = format!("{} stands where a list belongs", kind(value.get_ref()));
+            let mend = format!("put it in brackets: […], each entry {}", T::EXPECTED);
+            return Err(vec![Flaw { span: value.span(), reason, mend: Some(mend) }]);
         };
         let mut values = Self::with_capacity(items.len());
         let mut flaws = Vec::new();
         for (index, item) in items.iter().enumerate() {
             match T::read_all(item) {
                 Ok(value) => values.push(value),
-                Err(found) => flaws.extend(found.into_iter().map(|Flaw { span, reason }| {
-                    let reason = format!("entry {}: {reason}", index + 1);
-                    Flaw { span, reason }
+                Err(found) => flaws.extend(found.into_iter().map(|flaw| {
+                    let reason = format!("entry {}: {}", index + 1, flaw.reason);
+                    Flaw { reason, ..flaw }
                 })),
             }
         }

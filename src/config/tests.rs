@@ -89,11 +89,11 @@ fn every_fault_is_told_with_line_reason_and_mend() {
         "line 10: policy.forward_headers: `api_key` folds onto a field that concerns a credential; leave it out",
         "line 10: policy.forward_headers: has an entry that is no field name; write field names",
         "line 12: quota.requests: is zero; write a whole number",
-        "line 13: quota.brust: is an unknown key; known here: requests, per, burst, max_users, redis, when_redis_fails",
-        "line 15: users.name: can be no api-username; write 1 to 256",
-        "line 16: users.quota.per: has no unit that is known; write a duration",
-        "line 16: users.quota.burst: is required and absent; add it: a whole number",
-        "line 17: users.name: is required and absent; add it: text",
+        "line 13: quota.brust: is an unknown key; did you mean burst? known here: requests, per, burst, max_users, redis, when_redis_fails",
+        "line 15: users[1].name: can be no api-username; write 1 to 256",
+        "line 16: users[1].quota.per: has no unit that is known; write a duration",
+        "line 16: users[1].quota.burst: is required and absent; add it: a whole number",
+        "line 17: users[2].name: is required and absent; add it: text",
     ];
     for (fault, expected) in faults.iter().zip(expected) {
         assert!(fault.starts_with(expected), "{fault}\n{expected}");
@@ -118,7 +118,7 @@ fn a_health_check_has_its_defaults_and_its_faults() {
         ("expect = []", "expect: is empty: no peer could be healthy; name the statuses"),
         ("expect = [200, 100]", "expect: entry 2: is no status of a final answer; write statuses such as"),
         ("fall = 0", "fall: is zero; write a whole number"),
-        ("interval = \"1s\"", "interval: is an unknown key; known here: path, expect, method, every"),
+        ("interval = \"1s\"", "interval: is an unknown key; known here: path, expect, every, timeout"),
     ] {
         let faults = check(text).unwrap_err();
         assert!(faults[0].starts_with(&format!("line 3: upstream.health_check.{fault}")), "{faults:?}");
@@ -157,7 +157,7 @@ fn a_pattern_is_for_one_key_or_for_those_that_have_none_of_their_own() {
         ),
         (
             "patterns.order_id = '7'",
-            "line 4: policy.patterns.order_id: is an unknown key; known here: customer_id,",
+            "line 4: policy.patterns.order_id: is an unknown key; did you mean orderid? known here: customer_id,",
         ),
         ("patterns = '7'", "line 4: policy.patterns: text cannot stand here; write a table"),
         (
@@ -246,7 +246,10 @@ fn what_contradicts_itself_is_a_fault() {
         ("quota = { redis = \"redis://redis.internal\", when_redis_fails = \"pass\" }", "is none of these"),
         ("quota = { when_redis_fails = \"reject\" }", "stands without redis"),
         ("quota = { redis = \"http://redis.internal\" }", "is no URL of a Redis server"),
-        ("quota = { redis = \"env:NO_SUCH_VARIABLE\" }", "no variable of the environment"),
+        (
+            "quota = { redis = \"env:NO_SUCH_VARIABLE\" }",
+            "names the variable `NO_SUCH_VARIABLE`, which is not set",
+        ),
         ("quota = { redis = \"file:no/such/file\" }", "names a file that cannot be read"),
         ("[access]\nunlisted_users = \"reject\"", "leaves nobody"),
         ("clients.networks = []", "nobody could call"),
@@ -254,7 +257,7 @@ fn what_contradicts_itself_is_a_fault() {
         ("clients.networks = [\"::ffff:192.0.2.0/120\"]", "IPv4 written as IPv6"),
         ("[[users]]\nname = \"a\"\nkey_sha256 = []", "not one or two digests"),
         ("[[users]]\nname = \"a\"\nkey_sha256 = [\"abc\"]", "entry 1: is no SHA-256 digest"),
-        ("log = { access = \"a\", audit = \"a\" }", "access log's file too"),
+        ("log = { access = \"a.log\", audit = \"a.log\" }", "access log's file too"),
         ("log.audit = \"\"", "is empty"),
         ("users = 3", "no list of tables"),
         ("log = []", "a list cannot stand here"),

@@ -77,6 +77,16 @@ impl Pattern {
         values.filter(|value| self.matches(value.as_bytes())).collect()
     }
 
+    /// Whether it lets nothing pass, being empty.
+    pub fn is_empty(&self) -> bool {
+        self.as_str() == r"\A(?:)\z"
+    }
+
+    /// Whether it lets anything pass that can be written in a line, however unlike an id.
+    pub fn is_open(&self) -> bool {
+        ["'", "a b", "../x", "<i>", "1;2", "%00"].iter().all(|value| self.matches(value.as_bytes()))
+    }
+
     /// Its text, with what makes it match the whole.
     pub fn as_str(&self) -> &str {
         self.0.as_str()

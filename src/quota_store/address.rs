@@ -25,6 +25,9 @@ pub enum BadAddress {
     /// It has a user and no password.
     #[error("names a user and no password")]
     NoPassword,
+    /// It says something behind `?` that nobody would read.
+    #[error("has a part behind `?` that means nothing here")]
+    Unknown,
     /// It asks for TLS with a host that no certificate can name.
     #[error("names a host that no certificate can be for")]
     NoName,
@@ -39,6 +42,9 @@ impl BadAddress {
             }
             Self::Unverified => "leave out what stands behind #; a private CA is named by SSL_CERT_FILE",
             Self::NoPassword => "write both, user:password@, or :password@ for the default user",
+            Self::Unknown => {
+                "write the database as \"redis://host/1\", or \"unix:///path?db=1\" for a socket, which takes user and pass too"
+            }
             Self::NoName => "name the host that the server's certificate is for",
         }
     }
@@ -51,6 +57,15 @@ impl Address {
     /// Why it is of no use.
     pub fn parse(url: &str) -> Result<Self, BadAddress> {
         let info = url.into_connection_info().map_err(|_| BadAddress::Unread)?;
+        let is_socket = matches!(info.addr(), ConnectionAddr::Unix(_));
+        let known: &[&str] = if is_socket { &["db", "user", "pass", "protocol"] } else { &["protocol"] };
+        if let Some((_, query)) = url.split_once('?') {
+            let query = query.split('#').next().unwrap_or_default();
+            let is_known = |part: &str| known.contains(&part.split('=').next().unwrap_or_default());
+            if !query.split('&').all(is_known) {
+                return Err(BadAddress::Unknown);
+            }
+        }
         if let ConnectionAddr::TcpTls { host, insecure, .. } = info.addr() {
             if *insecure {
                 return Err(BadAddress::Unverified);
@@ -141,6 +156,9 @@ mod tests {
             ("rediss://redis.internal/#nothing", BadAddress::Unread),
             ("redis://secret@redis.internal", BadAddress::NoPassword),
             ("rediss://-redis_1-", BadAddress::NoName),
+            ("redis://redis.internal/0?db=1", BadAddress::Unknown),
+            ("redis://redis.internal?timeout=1s&protocol=resp3", BadAddress::Unknown),
+            ("unix:///run/redis.sock?database=1", BadAddress::Unknown),
         ] {
             assert_eq!(Address::parse(url).unwrap_err(), why, "{url}");
         }

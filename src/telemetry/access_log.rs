@@ -79,6 +79,7 @@ fn open(sink: &AccessSink) -> io::Result<Option<Sink>> {
     let sink = match sink {
         AccessSink::Off => return Ok(None),
         AccessSink::Stdout => Sink::inherited(io::stdout())?,
+        AccessSink::Stderr => Sink::inherited(io::stderr())?,
         AccessSink::File(path) => Sink::append(path)?,
     };
     if sink.is_unread() {

@@ -13,6 +13,11 @@ use rustls::{
     },
 };
 
+use x509_parser::{
+    prelude::{FromDer, X509Certificate},
+    x509::X509Version,
+};
+
 use super::{
     Unusable,
     validity::{ByDate, Seconds},
@@ -33,6 +38,22 @@ impl ClientCa {
     pub fn of(authorities: Vec<CertificateDer<'static>>, auth: ClientAuth) -> Result<Self, Unusable> {
         let verifier = ClientVerifier::of(&authorities, auth).map_err(|_| Unusable::BrokenCertificate(1))?;
         Ok(Self { authorities, verifier: Arc::new(verifier) })
+    }
+
+    /// How many of the certificates are of somebody who may issue none (RFC 5280, 4.2.1.9). What they signed themselves
+    /// is let in, and nothing else.
+    pub fn leaves(&self) -> usize {
+        let is_leaf = |certificate: &&CertificateDer<'static>| {
+            X509Certificate::from_der(certificate).is_ok_and(|(_, certificate)| {
+                certificate.version() == X509Version::V3 && !certificate.is_ca()
+            })
+        };
+        self.authorities.iter().filter(is_leaf).count()
+    }
+
+    /// What is asked of clients.
+    pub fn auth(&self) -> ClientAuth {
+        self.verifier.auth
     }
 
     /// Whether the same authorities are believed, and the same is asked of clients.

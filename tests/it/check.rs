@@ -259,11 +259,13 @@ fn announced(text: &str) -> Vec<(Option<usize>, String)> {
 /// The faults that were printed; panics at one without a reason or a mend.
 fn printed(written: &str) -> Vec<(Option<usize>, String)> {
     let form =
-        regex::Regex::new(r"(?m)gateway\.toml: (?:line ([0-9]+): )?([a-z0-9_.]+): ([^;\n]+); (\S[^\n]*)$")
+        regex::Regex::new(r"(?m)gateway\.toml: (?:line ([0-9]+): )?([a-z0-9_.]+)(?:\[[^]\n]+\](\.[a-z0-9_.]+))?: ([^;\n]+); (\S[^\n]*)$")
             .unwrap();
     let fault = |parts: regex::Captures<'_>| {
         let line = parts.get(1).map(|line| line.as_str().parse().unwrap());
-        (line, parts[2].to_owned())
+        // Which user it is, is told too.
+        let rest = parts.get(3).map_or("", |rest| rest.as_str());
+        (line, parts[2].to_owned() + rest)
     };
     let mut faults: Vec<_> = form.captures_iter(written).map(fault).collect();
     faults.sort();

@@ -11,6 +11,7 @@ mod check;
 mod claims;
 mod client_certificates;
 mod clients;
+mod colleague;
 mod database;
 mod demo;
 mod differential;

@@ -153,9 +153,9 @@ fn two_listed_names_that_differ_in_case_alone_are_a_fault() {
     assert_eq!(
         told,
         [
-            "line 6: users.name: `Ada` is listed as `ada` already: case does not tell users apart; list each user once",
-            "line 8: users.name: `ADA` is listed as `ada` already: case does not tell users apart; list each user once",
-            "line 10: users.name: can be no api-username; write 1 to 256 visible ASCII characters, without spaces",
+            "line 6: users[\"Ada\"].name: `Ada` is listed as `ada` already: case does not tell users apart; list each user once",
+            "line 8: users[\"ADA\"].name: `ADA` is listed as `ada` already: case does not tell users apart; list each user once",
+            "line 10: users[4].name: can be no api-username; write 1 to 256 visible ASCII characters, without spaces",
         ]
     );
 }

@@ -175,3 +175,11 @@ fn a_log_file_has_one_mode_whatever_the_umask_over_rotation_and_restart() {
         assert_eq!(mode(&log), 0o600, "{umask}, set");
     }
 }
+
+#[test]
+fn access_log_lines_go_to_standard_error_where_that_is_wanted() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(upstream.address()).set("log", "access = \"stderr\"").start();
+    assert_eq!(gateway.call(&Call::unlock()).status(), 200);
+    gateway.wait_for_line("\"request_id\":\"");
+}

@@ -25,7 +25,12 @@ pub(super) fn resolve(text: &str, folder: &Path, inspection: Inspection) -> Resu
     if !errors.is_empty() {
         // Behind a syntax error everything is read wrongly, so no other fault is worth telling yet.
         for error in errors {
-            faults.add(error.span(), "the file", error.message(), "write it as TOML 1.0");
+            let mend = if error.message().contains("escape") {
+                "write it as TOML 1.0, a pattern in single quotes, '\\d', where a backslash is itself"
+            } else {
+                "write it as TOML 1.0"
+            };
+            faults.add(error.span(), "the file", error.message(), mend);
         }
         return Err(faults.into_list());
     }
@@ -54,6 +59,9 @@ pub(super) fn resolve(text: &str, folder: &Path, inspection: Inspection) -> Resu
     let log =
         log(file.table("log", &mut faults).unwrap_or_else(|| Table::absent("log")), folder, &mut faults);
     file.close(&mut faults);
+    if let Some(upstream) = &upstream {
+        upstream::tell_loops(upstream, &listen, inspection, &mut faults);
+    }
     surroundings::look(&listen, &log, inspection, &mut faults);
     match (upstream, policy) {
         (Some(upstream), Some(policy)) if faults.is_empty() => Ok(Settings {
@@ -69,6 +77,7 @@ pub(super) fn resolve(text: &str, folder: &Path, inspection: Inspection) -> Resu
             enumeration,
             users,
             log,
+            notes: faults.take_notes(),
         }),
         _ => Err(faults.into_list()),
     }
@@ -125,9 +134,12 @@ fn log(mut table: Table<'_>, folder: &Path, faults: &mut Faults<'_>) -> Log {
     let access = match table.or("access", "stdout".to_owned(), faults).as_str() {
         "off" => AccessSink::Off,
         "stdout" => AccessSink::Stdout,
-        "" => {
-            let mend = "write \"off\", \"stdout\" or a file's path";
-            faults.add(table.span("access"), table.place("access"), "is empty", mend);
+        "stderr" => AccessSink::Stderr,
+        // A word is more often meant to say something than to name a file.
+        word if word.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
+            let reason = if word.is_empty() { "is empty" } else { "is a word, and no path" };
+            let mend = "write \"off\", \"stdout\", \"stderr\" or a file's path, such as \"access.log\" or \"./access\"";
+            faults.add(table.span("access"), table.place("access"), reason, mend);
             AccessSink::Off
         }
         file => AccessSink::File(folder.join(file)),

@@ -1,6 +1,6 @@
 //! `[quota]`, and the quotas of users and clients.
 
-use std::{num::NonZeroU32, path::Path, time::Duration};
+use std::{env::VarError, num::NonZeroU32, path::Path, time::Duration};
 
 use zeroize::Zeroizing;
 
@@ -27,6 +27,11 @@ pub(super) fn unlisted_quota(
         burst: table.or("burst", default(20), faults),
     };
     check_window(&table, &quota, faults);
+    if !table.has("burst") && quota.requests > quota.burst {
+        let reason = format!("is {}, and burst, which is absent, is {}", quota.requests, quota.burst);
+        let mend = format!("no more than {} pass at once, so write the burst that is meant", quota.burst);
+        faults.note("quota.requests", reason, mend);
+    }
     let max_users = count(&mut table, "max_users", 100_000, faults);
     let store = store(&mut table, folder, faults);
     table.close(faults);
@@ -62,8 +67,18 @@ fn store(table: &mut Table<'_>, folder: &Path, faults: &mut Faults<'_>) -> Optio
 /// line break that ends a file is no part of it. Or else what is wrong, and the mend.
 fn secret(written: &str, folder: &Path) -> Result<Zeroizing<String>, (String, &'static str)> {
     if let Some(name) = written.strip_prefix("env:") {
-        let value = std::env::var(name).map_err(|_| {
-            ("names no variable of the environment that is set, in UTF-8".into(), "set it for the gateway")
+        // What can be no variable's name may be the secret itself.
+        let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let shown = if is_name { format!(" `{name}`") } else { String::new() };
+        let value = std::env::var(name).map_err(|error| match error {
+            VarError::NotPresent => (
+                format!("names the variable{shown}, which is not set in the environment"),
+                "set it for the gateway",
+            ),
+            VarError::NotUnicode(_) => (
+                format!("names the variable{shown}, which is not in UTF-8"),
+                "set it for the gateway in UTF-8",
+            ),
         })?;
         return Ok(Zeroizing::new(value));
     }

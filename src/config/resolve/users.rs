@@ -61,7 +61,12 @@ pub(super) fn access(mut table: Table<'_>, users: &[User], faults: &mut Faults<'
 pub(super) fn users(tables: Vec<Table<'_>>, limit: Option<Limit>, faults: &mut Faults<'_>) -> Vec<User> {
     let mut users: Vec<User> = Vec::new();
     let mut names: HashMap<String, String> = HashMap::new();
-    for mut table in tables {
+    for (index, mut table) in tables.into_iter().enumerate() {
+        // Whoever can be called by name is.
+        match table.text("name").filter(|name| is_name(name)) {
+            Some(name) => table.call(format_args!("\"{name}\"")),
+            None => table.call(index + 1),
+        }
         let name: Option<String> = table.required("name", faults);
         let quota = table.table("quota", faults).and_then(|table| quota(table, faults));
         let enumeration = match table.table("enumeration", faults) {
@@ -81,7 +86,7 @@ pub(super) fn users(tables: Vec<Table<'_>>, limit: Option<Limit>, faults: &mut F
             );
         }
         if let Some(name) = name {
-            if !policy::credential::is_well_formed(name.as_bytes()) || name.is_empty() {
+            if !is_name(&name) {
                 let mend = "write 1 to 256 visible ASCII characters, without spaces";
                 faults.add(table.span("name"), table.place("name"), "can be no api-username", mend);
             } else if let Some(listed) = names.get(&name.to_ascii_lowercase()) {
@@ -106,11 +111,22 @@ pub(super) fn users(tables: Vec<Table<'_>>, limit: Option<Limit>, faults: &mut F
     users
 }
 
+/// Whether it can be an api-username.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && policy::credential::is_well_formed(name.as_bytes())
+}
+
 /// One key, or two during a rotation; a single one stands in both places.
 fn keys(table: &mut Table<'_>, faults: &mut Faults<'_>) -> Option<[KeyDigest; 2]> {
     match table.optional::<Vec<KeyDigest>>("key_sha256", faults)?.as_slice() {
         [key] => Some([*key; 2]),
-        [old, new] => Some([*old, *new]),
+        [old, new] => {
+            if old == new {
+                let mend = "write it once; during a rotation, the old one and the new one";
+                faults.add(table.span("key_sha256"), table.place("key_sha256"), "has one digest twice", mend);
+            }
+            Some([*old, *new])
+        }
         _ => {
             let mend =
                 "write one digest, two during a rotation, or leave it out to let any key pass on to n4n";

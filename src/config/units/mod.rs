@@ -1,6 +1,11 @@
 //! Values of the configuration that have a unit or a form of their own.
 
-use std::{fmt, net::SocketAddr, num::NonZeroU32, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+    time::Duration,
+};
 
 use http::{Method, StatusCode};
 use ipnet::IpNet;
@@ -118,14 +123,19 @@ impl Value for IpNet {
     const EXPECTED: &'static str = "a network such as \"192.0.2.0/24\" or \"2001:db8::/32\"";
 
     fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
-        let network: Self =
-            value.as_str().ok_or(None)?.parse().map_err(|_| Some("is no network".to_owned()))?;
+        let text = value.as_str().ok_or(None)?;
+        let network: Self = text.parse().map_err(|_| match text.parse::<IpAddr>() {
+            Ok(address) => Some(format!("is a bare address: as a network it is \"{}\"", Self::from(address))),
+            Err(_) => Some("is no network".to_owned()),
+        })?;
         match network {
             Self::V6(mapped) if mapped.addr().to_ipv4_mapped().is_some() => {
                 Err(Some("is IPv4 written as IPv6, which no address ever is here".into()))
             }
             Self::V4(_) | Self::V6(_) if network.trunc() == network => Ok(network),
-            Self::V4(_) | Self::V6(_) => Err(Some("has bits set behind its prefix".into())),
+            Self::V4(_) | Self::V6(_) => {
+                Err(Some(format!("has bits set behind its prefix: the network is \"{}\"", network.trunc())))
+            }
         }
     }
 }

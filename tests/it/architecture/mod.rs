@@ -14,7 +14,7 @@ use source::{SourceFile, root, rust_files};
 /// The modules from top to bottom: a module imports only from layers below its own.
 const LAYERS: &[&[&str]] = &[
     &["cli"],
-    &["demo", "explain"],
+    &["check", "demo", "explain"],
     &["server", "print", "secret_input"],
     &["admin", "serve"],
     &["passage", "exchange"],

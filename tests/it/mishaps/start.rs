@@ -90,14 +90,14 @@ fn what_run_could_not_open_is_a_fault_and_nothing_is_made_of_it() {
     let before = ground.content();
     for (more, said) in [
         ("log.access = \"none/access.log\"", "log.access: is in a folder that is not there; name"),
-        ("log.access = \"dangling\"", "log.access: is in a folder that is not there; name"),
-        ("log.access = \"folder\"", "log.access: is a folder; name"),
+        ("log.access = \"./dangling\"", "log.access: is in a folder that is not there; name"),
+        ("log.access = \"./folder\"", "log.access: is a folder; name"),
         ("log.access = \"new/\"", "log.access: names a folder; name"),
         ("log.access = \"file/access.log\"", "log.access: cannot be reached: "),
-        ("log.access = \"loop\"", "log.access: cannot be reached: "),
-        ("log.access = \"socket\"", "log.access: is a socket; name"),
+        ("log.access = \"./loop\"", "log.access: cannot be reached: "),
+        ("log.access = \"./socket\"", "log.access: is a socket; name"),
         ("log.access = \"locked/access.log\"", "log.access: cannot be made in its folder: "),
-        ("log.access = \"readonly\"", "log.access: cannot be written: "),
+        ("log.access = \"./readonly\"", "log.access: cannot be written: "),
         ("log.audit = \"none/audit.jsonl\"", "log.audit: is in a folder that is not there; name"),
         ("log.audit = \"folder\"", "log.audit: is a folder; name a regular file"),
         ("log.audit = \"fifo\"", "log.audit: is a FIFO; name a regular file"),
@@ -147,7 +147,7 @@ fn what_run_could_not_open_is_a_fault_and_nothing_is_made_of_it() {
 #[test]
 fn all_of_it_is_told_at_once_with_what_else_is_wrong() {
     let ground = Ground::new();
-    ground.configure("log = { access = \"folder\", audit = \"fifo\" }\nmode = \"audit\"");
+    ground.configure("log = { access = \"./folder\", audit = \"fifo\" }\nmode = \"audit\"");
     let (code, written) = ground.run(binary(), "check");
     assert_eq!(code, Some(2), "{written}");
     for said in
@@ -167,14 +167,14 @@ fn what_run_can_open_is_sound_and_some_of_it_worth_a_warning() {
     let before = ground.content();
     for (more, said) in [
         ("log.access = \"folder/access.log\"", ""),
-        ("log.access = \"link\"", ""),
+        ("log.access = \"./link\"", ""),
         ("log.access = \"/dev/null\"", ""),
         ("log.access = \"/dev/stdout\"", ""),
-        ("log = { access = \"file\", audit = \"to-folder/audit.jsonl\" }", ""),
+        ("log = { access = \"./file\", audit = \"to-folder/audit.jsonl\" }", ""),
         ("listen.upgrade_socket = \"folder/upgrade.sock\"", ""),
         // Left behind by a process that was killed.
         ("listen.upgrade_socket = \"socket\"", ""),
-        ("log.access = \"fifo\"", "warning: log.access: is a FIFO"),
+        ("log.access = \"./fifo\"", "warning: log.access: is a FIFO"),
         (
             "listen.upgrade_socket = \"entered/upgrade.sock\"",
             "warning: listen.upgrade_socket: others can enter its folder",

@@ -91,7 +91,7 @@ fn check_tells_a_bad_url_and_not_what_stands_in_it() {
         ("redis://ss-of-the-test@redis.internal", "names a user and no password"),
         ("file:redis.url", "is no URL of a Redis server"),
         ("file:no-such-file", "names a file that cannot be read"),
-        ("env:NO_SUCH_VARIABLE", "names no variable of the environment"),
+        ("env:NO_SUCH_VARIABLE", "names the variable `NO_SUCH_VARIABLE`, which is not set"),
     ] {
         let text = format!(
             "listen.http = [\"127.0.0.1:0\"]\nupstream.peers = [\"127.0.0.1:80\"]\n[quota]\nredis = \"{url}\"\n"

@@ -84,7 +84,7 @@ fn what_is_wrong_with_the_upstreams_certificate_is_told_with_the_mend() {
     for Shown { issued, trusts, cause, says } in unbelievable(&shop) {
         let upstream = Upstream::under_tls(issued.careless_server());
         let tls = format!("host = \"n4n.test\"\ntls = {{ ca = \"{}\" }}", trusts.display());
-        let check = "health_check = { every = \"100ms\", timeout = \"20s\", fall = 1 }";
+        let check = "health_check = { every = \"20s\", timeout = \"20s\", fall = 1 }";
         let gateway = Gateway::before(upstream.address()).set("upstream", &tls).start();
         let answer = gateway.call(&Call::unlock());
         assert_eq!((answer.status(), answer.code().as_str()), (502, "upstream_unreachable"), "{cause}");
