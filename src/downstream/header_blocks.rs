@@ -26,6 +26,8 @@ struct Parts {
     /// The last stream of which something is remembered no more: of those up to it nothing is believed. Streams that are
     /// refused for want of room are followed as well, and there may be any number of them before one is served.
     forgotten: u32,
+    /// Whether nothing is known of what comes from now on.
+    is_lost: bool,
 }
 
 /// How many parts are remembered: more than those of all streams that can be open.
@@ -36,6 +38,15 @@ impl Repaired {
     pub fn has(&self, stream: u32, part: Part) -> bool {
         let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         stream <= parts.forgotten || parts.latest.contains(&(stream, part))
+    }
+
+    /// Whether the connection is of no use any more, since header blocks on it can no longer be read.
+    pub fn is_lost(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_lost
+    }
+
+    fn lose(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_lost = true;
     }
 
     fn note(&self, stream: u32, part: Part) {
@@ -175,6 +186,9 @@ impl HeaderBlocks {
                 true
             }
         };
+        if self.is_lost {
+            self.repaired.lose();
+        }
         if is_repaired || self.is_lost {
             self.repaired.note(stream, part);
         }

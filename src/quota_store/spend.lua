@@ -8,8 +8,12 @@ local seconds, nanos = tonumber(time[1]), tonumber(time[2]) * 1000
 -- An account is the time at which its burst is whole, in nanoseconds since 1970: a number to Redis, which
 -- keeps it in 8 bytes, but one with more digits than a Lua number has, so it is never read as a whole.
 local whole_in = 0
-local account = redis.call('GET', KEYS[1])
-if account then
+-- What is no such number, whoever put it there, is no reason to take Redis for broken: the account begins anew.
+local account = redis.pcall('GET', KEYS[1])
+if type(account) == 'table' and not string.find(account.err, '^WRONGTYPE') then
+    return account
+end
+if type(account) == 'string' and string.find(account, '^%d+$') and #account > 9 and #account < 30 then
     whole_in = (tonumber(string.sub(account, 1, -10)) - seconds) * 1e9 + tonumber(string.sub(account, -9)) - nanos
     -- Beyond a window it can be when the quota's numbers were others, or the clock was set back.
     whole_in = math.min(math.max(whole_in, 0), window)

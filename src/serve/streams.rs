@@ -139,7 +139,9 @@ impl Service {
                         if terms.as_mut().is_some_and(|terms| !terms.hold(&self.gateway.live())) {
                             disowned.get_or_insert(since);
                         }
-                        if !is_ending && (disowned.is_some() || membership.is_asked()) {
+                        if !is_ending
+                            && (disowned.is_some() || membership.is_asked() || common.repaired.is_lost())
+                        {
                             // It has this answer, and those to what comes before the client has heard of it.
                             connection.graceful_shutdown();
                             is_ending = true;

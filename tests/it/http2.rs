@@ -189,6 +189,25 @@ fn nothing_repaired_is_lost_behind_streams_that_are_refused() {
     assert!(upstream.bytes().is_empty());
 }
 
+/// Header blocks that are longer than any that is followed leave those behind them unread.
+#[test]
+fn a_connection_of_which_no_more_is_believed_ends() {
+    let upstream = Upstream::start();
+    let secured = Secured::before(&upstream, "");
+    let mut connection = secured.connect();
+    let long = unlock().header("x-long", "v".repeat(80_000));
+    assert_eq!(connection.call(long, BODY, None).unwrap().status, 431);
+    let has_ended = (0..100).any(|_| match connection.call(unlock(), BODY, None) {
+        Ok(answer) => {
+            assert_eq!(answer.code(), "framing_ambiguous");
+            false
+        }
+        Err(_) => true,
+    });
+    assert!(has_ended);
+    assert_eq!(secured.connect().call(unlock(), BODY, None).unwrap().body, "true");
+}
+
 #[test]
 fn head_is_answered_without_a_body_whatever_is_wrong_with_it() {
     let upstream = Upstream::start();

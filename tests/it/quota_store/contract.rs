@@ -269,7 +269,7 @@ async fn keys_have_a_prefix_and_expire_when_the_burst_is_whole() {
 fn script_on_a_clock() -> redis::Script {
     const CLOCK: &str = "
         local server = redis
-        local redis = { call = function(command, ...)
+        local redis = { pcall = server.pcall, call = function(command, ...)
             if command == 'TIME' then return { ARGV[3], ARGV[4] } end
             -- Keys would expire on the server's own clock.
             if command == 'SET' then return server.call(command, KEYS[1], (select(2, ...))) end

@@ -93,3 +93,28 @@ fn a_listed_users_own_quota_is_shared_and_a_clients_is_not() {
         assert_eq!(gateways.iter().map(errors).sum::<f64>(), 0.0);
     });
 }
+
+/// What stands in its place then is overwritten: were Redis taken for broken, each gateway would count all users by itself.
+#[test]
+fn an_account_that_is_none_begins_anew_and_costs_no_other_user_theirs() {
+    calmly(|| {
+        let upstream = Upstream::start();
+        let redis = Redis::start();
+        let start = || sharing(upstream.address(), &redis.url(), TWENTY_ONCE).start();
+        let gateways = [start(), start()];
+        let mut wires: Vec<Wire> = gateways.iter().map(Gateway::connect).collect();
+        let mut call = |call: usize, user: &str| wires[call % 2].call(&Call::unlock().user(user)).status();
+        // The SHA-256 of "bob".
+        let account = "n4n-gateway:quota:81b637d8fcd2c6da6359e6963113a1170de795e4b725b84d1e0b4cfd9ec58ce9";
+        let of_another = ["SET KEY garbage", "SET KEY 1", "SET KEY 17e27", "LPUSH KEY x"];
+        let mut passed = 0;
+        for (number, command) in of_another.iter().cycle().take(40).enumerate() {
+            redis.ask::<u64>(&format!("DEL {account}"));
+            redis.ask::<redis::Value>(&command.replace("KEY", account));
+            assert_eq!(call(number, "bob"), 200, "{command}");
+            passed += usize::from(call(number, "ada") == 200);
+        }
+        assert_eq!(passed, 20);
+        assert_eq!(gateways.iter().map(errors).sum::<f64>(), 0.0);
+    });
+}
