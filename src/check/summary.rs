@@ -316,3 +316,25 @@ impl Display for Summary {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_lists_are_short_to_read() {
+        for (millis, text) in [
+            (250, "250ms"),
+            (1500, "1500ms"),
+            (2000, "2s"),
+            (90_000, "90s"),
+            (300_000, "5m"),
+            (3_600_000, "1h"),
+        ] {
+            assert_eq!(written(Duration::from_millis(millis)), text);
+        }
+        assert_eq!(list::<u32>(&[]), "none");
+        assert_eq!(list(&[1, 2]), "1, 2");
+        assert_eq!(list(&(1..=10).collect::<Vec<_>>()), "1, 2, 3, 4, 5, 6, 7, 8, and 2 more");
+    }
+}

@@ -260,3 +260,26 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
         DeValue::Table(_) => "a table",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn a_key_is_taken_for_the_one_it_is_a_misspelling_of_and_for_no_other() {
+        let known = ["requests", "per", "burst", "max_users", "redis"];
+        for (key, meant) in [
+            ("brust", Some("burst")),
+            ("Requests", Some("requests")),
+            ("request", Some("requests")),
+            ("max-users", Some("max_users")),
+            ("pre", Some("per")),
+            ("interval", None),
+            ("rate", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(key, &known), meant, "{key}");
+        }
+        assert_eq!(nearest("key", &[]), None);
+    }
+}
