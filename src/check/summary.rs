@@ -61,6 +61,7 @@ struct Upstream {
 #[derive(Debug, Serialize)]
 struct Clients {
     networks: Vec<String>,
+    deny: Vec<String>,
     trusted_proxies: Vec<String>,
     wrong_keys: Option<String>,
 }
@@ -68,6 +69,7 @@ struct Clients {
 #[derive(Debug, Serialize)]
 struct Listed {
     name: String,
+    disabled: bool,
     keys: usize,
     networks: Option<Vec<String>>,
     quota: Option<String>,
@@ -127,6 +129,7 @@ impl Summary {
             },
             clients: Clients {
                 networks: in_text(&policy.clients.networks),
+                deny: in_text(&policy.clients.denied),
                 trusted_proxies: in_text(&policy.clients.trusted_proxies),
                 wrong_keys: settings.wrong_keys.as_ref().map(|wrong_keys| {
                     let allowance = &wrong_keys.allowance;
@@ -194,7 +197,8 @@ impl Listed {
     fn of(user: &User) -> Self {
         let keys = user.rules.keys.map_or(0, |[old, new]| if old == new { 1 } else { 2 });
         let networks = user.rules.networks.as_deref().map(in_text);
-        Self { name: user.name.clone(), keys, networks, quota: user.quota.map(in_words) }
+        let disabled = user.rules.is_disabled;
+        Self { name: user.name.clone(), disabled, keys, networks, quota: user.quota.map(in_words) }
     }
 }
 
@@ -252,6 +256,7 @@ impl Display for Target {
 impl Display for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys = match self.keys {
+            _ if self.disabled => "disabled",
             0 => "any key",
             1 => "its key",
             _ => "its two keys",
@@ -277,8 +282,9 @@ impl Display for Summary {
         writeln!(f, "  paths      the unlock call; others: {}", list(&self.other_paths))?;
         writeln!(
             f,
-            "  clients    {}; trusted proxies: {}; wrong keys: {}",
+            "  clients    {}; denied: {}; trusted proxies: {}; wrong keys: {}",
             list(&clients.networks),
+            list(&clients.deny),
             list(&clients.trusted_proxies),
             clients.wrong_keys.as_deref().unwrap_or("any number"),
         )?;

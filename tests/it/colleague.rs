@@ -273,11 +273,12 @@ fn telling() -> String {
         listen = {{ http = ["127.0.0.1:8080"], admin = "127.0.0.1:9191", drain_timeout = "90s", trusted_proxies = ["10.0.0.0/8"] }}
         upstream = {{ peers = ["127.0.0.1:8081", "[::1]:8082"], host = "n4n.example.com" }}
         policy = {{ max_body = "4KiB", other_paths = ["/health"] }}
-        clients = {{ networks = ["192.0.2.0/24"], quota = {{ requests = 7, per = "1m", burst = 9 }} }}
+        clients = {{ networks = ["192.0.2.0/24"], deny = ["192.0.2.66/32"], quota = {{ requests = 7, per = "1m", burst = 9 }} }}
         quota = {{ requests = 3, per = "2s", burst = 5, redis = "redis://:44b5498dbcb481a0@127.0.0.1:7000/1" }}
         users = [
             {{ name = "ada", key_sha256 = ["{DIGEST}"], networks = ["192.0.2.7/32"] }},
             {{ name = "bob", quota = {{ requests = 1, per = "1h", burst = 2 }} }},
+            {{ name = "eve", disabled = true }},
         ]
         log.access = "off"
         "#
@@ -299,8 +300,8 @@ fn a_sound_configuration_ends_with_what_will_be() {
         "  peers      127.0.0.1:8081 (127.0.0.1), [::1]:8082 (::1)",
         "             over plain HTTP; Host n4n.example.com; health check: none",
         "  paths      the unlock call; others: /health",
-        "  clients    192.0.2.0/24; trusted proxies: 10.0.0.0/8; wrong keys: any number",
-        "  users      ada (its key, from 192.0.2.7/32), bob (any key, quota 1 in 1h, 2 at once); all others are forwarded",
+        "  clients    192.0.2.0/24; denied: 192.0.2.66/32; trusted proxies: 10.0.0.0/8; wrong keys: any number",
+        "  users      ada (its key, from 192.0.2.7/32), bob (any key, quota 1 in 1h, 2 at once), eve (disabled); all others are forwarded",
         "  quotas     each user: 3 in 2s, 5 at once; each client: 7 in 1m, 9 at once; counted in Redis at 127.0.0.1:7000; enumeration: none",
         "  files      access log: off; audit trail: none; upgrade socket: none; certificates: none",
         "  limits     10000 connections, 1000 calls in flight, bodies of 4096 bytes",
@@ -335,7 +336,7 @@ fn pipelines_read_the_same_as_json() {
     );
     assert_eq!(
         summary["users"][0],
-        serde_json::json!({ "name": "ada", "keys": 1, "networks": ["192.0.2.7/32"], "quota": null })
+        serde_json::json!({ "name": "ada", "disabled": false, "keys": 1, "networks": ["192.0.2.7/32"], "quota": null })
     );
     assert_eq!(summary["limits"]["max_body"], 4096);
     assert_eq!(summary["limits"]["drain_timeout"], "90s");
