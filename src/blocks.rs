@@ -83,6 +83,13 @@ impl Blocks {
         }
     }
 
+    /// Lets client networks in again that meet a network, and forgets their wrong keys; gives how many were shut out.
+    pub fn forgive(&self, network: IpNet) -> usize {
+        let forgiven = self.guessing.forgive(network);
+        self.tell_count();
+        forgiven
+    }
+
     /// Lets networks in again whose time is over, and tells of it.
     pub fn end(&self, now: Instant) {
         for network in self.guessing.let_in(now) {

@@ -15,6 +15,7 @@ use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 
 use crate::{
+    admin_socket::{self, Request},
     audit,
     check::Checked,
     config::{AccessSink, Inspection, Settings},
@@ -23,6 +24,7 @@ use crate::{
     gateway::Gateway,
     policy::{access::KeyDigest, credential},
     print::{Printed, print},
+    running::{Clients, Quota, Running},
     secret_input,
     server::{self, Control, Server},
     stand_in,
@@ -93,6 +95,16 @@ enum Command {
     Audit {
         #[command(subcommand)]
         command: Audit,
+    },
+    /// Look at the quota of a user in a running gateway, or make it whole.
+    Quota {
+        #[command(subcommand)]
+        command: Quota,
+    },
+    /// Act on the clients that a running gateway shuts out.
+    Clients {
+        #[command(subcommand)]
+        command: Clients,
     },
     /// Run the n4n stand-in alone.
     StandIn {
@@ -178,6 +190,8 @@ impl Cli {
                 },
             ),
             Command::Audit { command: Audit::Verify { files } } => verify(&files),
+            Command::Quota { command } => ask(command.request()),
+            Command::Clients { command } => ask(command.request()),
             Command::HashKey => finish(hash_key()),
             Command::StandIn { listen } => finish(run_stand_in(listen)),
         }
@@ -264,6 +278,27 @@ fn verify(files: &[PathBuf]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Has a running gateway do something, and prints what it says.
+fn ask((running, request): (Running, Request)) -> ExitCode {
+    let configured = running.config.map(|config| {
+        load(&config, Inspection::Alone).map(|settings| (config, settings.listen.admin_socket))
+    });
+    let socket = match configured {
+        Some(Err(code)) => return code,
+        Some(Ok((config, None))) => {
+            log::say(format_args!(
+                "{}: listen.admin_socket: is not set; set it and restart",
+                config.display()
+            ));
+            return ExitCode::from(UNSOUND);
+        }
+        Some(Ok((_, socket))) => socket,
+        None => running.socket,
+    };
+    // One of the two is there.
+    finish(admin_socket::ask(&socket.unwrap_or_default(), &request).and_then(tell))
 }
 
 /// What would become of a request, which is the command's exit code.

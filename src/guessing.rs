@@ -15,6 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ipnet::IpNet;
+
 use crate::client_network::ClientNetwork;
 
 /// How many networks are remembered that have shown wrong keys, and as many again that are shut out.
@@ -114,6 +116,15 @@ impl Guessing {
         let_in
     }
 
+    /// Lets those in again that meet a network, and forgets their wrong keys; gives how many were shut out.
+    pub fn forgive(&self, network: IpNet) -> usize {
+        let mut networks = self.networks();
+        networks.suspects.forget_all(network);
+        let forgiven = networks.blocked.forget_all(network);
+        self.blocked.store(networks.blocked.len(), Ordering::Relaxed);
+        forgiven
+    }
+
     /// How many networks are shut out.
     pub fn blocked(&self) -> usize {
         self.blocked.load(Ordering::Relaxed)
@@ -162,6 +173,14 @@ impl Dated {
         if let Some(time) = self.times.remove(&network) {
             self.order.remove(&(time, network));
         }
+    }
+
+    /// Forgets those that meet a network; gives how many.
+    fn forget_all(&mut self, network: IpNet) -> usize {
+        let before = self.len();
+        self.times.retain(|known, _| !known.meets(network));
+        self.order.retain(|(_, known)| !known.meets(network));
+        before - self.len()
     }
 
     /// Takes out the earliest, if its time has come.

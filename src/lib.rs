@@ -13,10 +13,11 @@
 //! 6. [`outcome`] is how it ended: the one record that [`telemetry`] counts and logs.
 //!
 //! [`operation`] is what all of this protects, [`gateway`] holds what requests share, [`users`] who is listed, [`blocks`] who
-//! is shut out for [`guessing`], [`stream_memory`] bounds what HTTP/2 costs, [`admin`] shows it, [`explain`] judges a request
+//! is shut out for [`guessing`], [`stream_memory`] bounds what HTTP/2 costs, [`admin`] shows it and the [`admin_socket`] acts on it, [`explain`] judges a request
 //! offline, and [`demo`] runs it all before a [`stand_in`] of n4n. Imports lead one way through these layers;
 //! `tests/it/architecture` has the list.
 pub mod admin;
+pub mod admin_socket;
 pub mod alarm;
 pub mod audit;
 pub mod blocks;
@@ -44,6 +45,7 @@ pub mod quota;
 pub mod quota_store;
 pub mod reason;
 pub mod request;
+pub mod running;
 pub mod secret_input;
 pub mod serve;
 pub mod server;
@@ -52,6 +54,7 @@ pub mod stream_memory;
 pub mod telemetry;
 mod threads;
 pub mod tls;
+mod unix_socket;
 pub mod unserved;
 pub mod upstream;
 pub mod users;

@@ -115,6 +115,11 @@ impl ListedUser {
         self.watch.as_ref().map(Watch::watched)
     }
 
+    /// Makes the user's quota whole; tells whether one applies.
+    pub fn reset_quota(&self) -> bool {
+        self.account.as_ref().map(|account| account.reset()).is_some()
+    }
+
     /// What is left of the user's quota; none where no quota applies.
     pub fn balance(&self, now: Instant) -> Option<Balance> {
         self.account.as_ref().map(|account| account.balance(now))

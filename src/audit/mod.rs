@@ -25,6 +25,8 @@ mod writer;
 
 use std::{net::IpAddr, time::SystemTime};
 
+use ipnet::IpNet;
+
 pub use chain::Digest;
 pub use file::inspect;
 pub use queue::Unwritable;
@@ -75,6 +77,34 @@ impl Conclusion {
         let reason = Some(Reason::AuditUnavailable);
         Self { time: SystemTime::now(), request_id, seen: Seen::NotSent, reason }
     }
+}
+
+/// What somebody does to the running gateway.
+#[derive(Debug, Clone, Copy)]
+pub struct Act<'a> {
+    /// When the record was made.
+    pub time: SystemTime,
+    /// An id of its own.
+    pub request_id: RequestId,
+    /// The user of the system who asks for it.
+    pub uid: u32,
+    /// What is done.
+    pub deed: Deed<'a>,
+}
+
+/// What can be done to a running gateway.
+#[derive(Debug, Clone, Copy)]
+pub enum Deed<'a> {
+    /// A user's quota is made whole.
+    QuotaReset {
+        /// The api-username.
+        user: &'a str,
+    },
+    /// Client networks are let in again that were shut out.
+    ClientsForgiven {
+        /// All that meet this one.
+        network: IpNet,
+    },
 }
 
 /// What the gateway saw of n4n's answer to a call.

@@ -65,11 +65,13 @@ pub(super) struct Entry {
     pub(super) kind: EntryKind,
 }
 
-/// Which of a call's two records it is, and who waits for it.
+/// Which record it is, and who waits for it.
 #[derive(Debug)]
 pub(super) enum EntryKind {
     /// Not written once nobody waits for it any more: then the call is not forwarded.
     Intent(Reply),
+    /// The same, and nothing follows it: an act that nobody waits for is not done.
+    Act(Reply),
     /// Written in any case: the call has been forwarded.
     Outcome(Option<Reply>),
 }
@@ -115,7 +117,7 @@ impl State {
 }
 
 impl Queue {
-    /// Adds an intent, unless the writer is stuck or has fallen far behind.
+    /// Adds an intent or an act, unless the writer is stuck or has fallen far behind.
     pub(super) fn push_intent(&self, entry: Entry) -> Result<(), Unwritable> {
         let state = self.state();
         // Nobody waits for a writer that others have waited for in vain.

@@ -5,7 +5,7 @@ use std::{io, net::IpAddr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Conclusion, Digest, Intent, Seen};
+use super::{Act, Conclusion, Deed, Digest, Intent, Seen};
 use crate::outcome::UnlockResult;
 
 /// The version of the records that are written, and the highest that is read. Those of before it have none.
@@ -40,6 +40,10 @@ pub(super) struct RecordLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     lookup: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<&'a str>,
@@ -67,6 +71,8 @@ impl<'a> RecordLine<'a> {
             client: intent.client,
             client_certificate: intent.client_certificate,
             user: intent.user,
+            network: None,
+            uid: None,
             lookup: intent.lookup.map(|key| key.name()),
             value: intent.value,
             status: None,
@@ -90,11 +96,37 @@ impl<'a> RecordLine<'a> {
             client: None,
             client_certificate: None,
             user: None,
+            network: None,
+            uid: None,
             lookup: None,
             value: None,
             status,
             result: Some(result),
             code: outcome.reason.map(|reason| reason.code()),
+        }
+    }
+
+    /// What somebody does to the gateway; `id` lends the text of its id a place.
+    pub(super) fn act(act: &Act<'a>, id: &'a mut [u8; 36]) -> Self {
+        let (event, user, network) = match act.deed {
+            Deed::QuotaReset { user } => ("quota_reset", Some(user), None),
+            Deed::ClientsForgiven { network } => ("clients_forgiven", None, Some(network.to_string())),
+        };
+        Self {
+            v: VERSION,
+            time: Timestamp::try_from(act.time).unwrap_or_default(),
+            event,
+            request_id: act.request_id.encode(id),
+            client: None,
+            client_certificate: None,
+            user,
+            network,
+            uid: Some(act.uid),
+            lookup: None,
+            value: None,
+            status: None,
+            result: None,
+            code: None,
         }
     }
 

@@ -11,7 +11,7 @@ use prometheus::IntCounter;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    Conclusion, Intent,
+    Act, Conclusion, Intent,
     file::TrailFile,
     queue::{APPEND_WITHIN, Entry, EntryKind, Order, Queue, Unwritable},
     record::RecordLine,
@@ -76,6 +76,21 @@ impl Trail {
             let request_id = intent.request_id;
             self.queue.push_intent(Entry { request_id, text, kind: EntryKind::Intent(reply) })?;
             Awaited { answer, request_id, queue: &self.queue }.answer().await
+        };
+        recorded.await.inspect_err(|_| self.errors.inc())
+    }
+
+    /// Records what is about to be done to the gateway.
+    ///
+    /// # Errors
+    /// It is not recorded, and must not be done.
+    pub async fn act(&self, act: &Act<'_>) -> Result<(), Unwritable> {
+        let recorded = async {
+            let text = RecordLine::act(act, &mut [0; 36]).text()?;
+            let (reply, mut answer) = oneshot::channel();
+            let request_id = act.request_id;
+            self.queue.push_intent(Entry { request_id, text, kind: EntryKind::Act(reply) })?;
+            wait(&mut answer).await
         };
         recorded.await.inspect_err(|_| self.errors.inc())
     }

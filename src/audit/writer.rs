@@ -102,6 +102,8 @@ impl TrailWriter {
                     }
                 }
             }
+            // Who gave it up in this very moment has left a record of what was not done.
+            EntryKind::Act(reply) => drop(reply.send(written.clone())),
             EntryKind::Outcome(reply) => {
                 if let Some(reply) = reply {
                     // Who waited may have gone on.
@@ -143,10 +145,10 @@ impl TrailWriter {
 }
 
 impl Entry {
-    /// Whether nobody waits any more for an intent.
+    /// Whether nobody waits any more for an intent or an act.
     fn is_abandoned(&self) -> bool {
         match &self.kind {
-            EntryKind::Intent(reply) => reply.is_closed(),
+            EntryKind::Intent(reply) | EntryKind::Act(reply) => reply.is_closed(),
             EntryKind::Outcome(_) => false,
         }
     }

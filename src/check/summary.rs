@@ -87,6 +87,7 @@ struct Files {
     access_log: String,
     audit_trail: Option<String>,
     upgrade_socket: Option<String>,
+    admin_socket: Option<String>,
     certificates: Vec<String>,
 }
 
@@ -158,6 +159,7 @@ impl Summary {
                 },
                 audit_trail: log.audit.as_ref().map(path),
                 upgrade_socket: listen.upgrade_socket.as_ref().map(path),
+                admin_socket: listen.admin_socket.as_ref().map(path),
                 certificates: settings.certificates().iter().map(|file| file.file.clone()).collect(),
             },
             limits: Limits {
@@ -300,10 +302,11 @@ impl Display for Summary {
         )?;
         writeln!(
             f,
-            "  files      access log: {}; audit trail: {}; upgrade socket: {}; certificates: {}",
+            "  files      access log: {}; audit trail: {}; upgrade socket: {}; admin socket: {}; certificates: {}",
             files.access_log,
             or_none(&files.audit_trail),
             or_none(&files.upgrade_socket),
+            or_none(&files.admin_socket),
             list(&files.certificates),
         )?;
         writeln!(

@@ -90,6 +90,8 @@ pub struct Listen {
     pub drain_timeout: Duration,
     /// Where a process that is to take over waits; none: there is no upgrade.
     pub upgrade_socket: Option<PathBuf>,
+    /// Where the gateway is asked to act; none: nowhere.
+    pub admin_socket: Option<PathBuf>,
 }
 
 impl Listen {
@@ -98,6 +100,12 @@ impl Listen {
         let http = self.http.iter().map(|&address| ("http", address));
         let https = self.https.iter().map(|https| ("https", https.address));
         http.chain(https).chain([("admin", self.admin)])
+    }
+
+    /// Every Unix socket, with its key.
+    pub fn sockets(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let all = [("upgrade_socket", &self.upgrade_socket), ("admin_socket", &self.admin_socket)];
+        all.into_iter().filter_map(|(key, path)| Some((key, path.as_deref()?)))
     }
 
     /// Whether a socket there takes IPv6 alone. One for `[::]` takes IPv4 too, unless another is for all of that.

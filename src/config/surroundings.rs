@@ -61,10 +61,10 @@ pub(super) fn look(listen: &Listen, log: &Log, inspection: Inspection, faults: &
             faults.add_at("log.audit", "is the access log's file too, by another name", mend);
         }
     }
-    if let Some(path) = &listen.upgrade_socket
-        && let Err(Obstacle(reason, mend)) = upgrade_socket(path)
-    {
-        faults.add_at("listen.upgrade_socket", reason, mend);
+    for (key, path) in listen.sockets() {
+        if let Err(Obstacle(reason, mend)) = socket(path) {
+            faults.add_at(&format!("listen.{key}"), reason, mend);
+        }
     }
     if let Err(Obstacle(reason, mend)) = system_roots() {
         faults.add_at("SSL_CERT_FILE", reason, mend);
@@ -88,11 +88,11 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
         );
     }
     warnings.extend(other_paths(&settings.policy.other_paths));
-    if let Some(path) = &settings.listen.upgrade_socket
-        && fs::metadata(folder_of(path)).is_ok_and(|folder| folder.mode() & 0o055 != 0)
-    {
-        // Nobody else can get the sockets or slip in others, but who can enter the folder can stand in the way.
-        warnings.push("listen.upgrade_socket: others can enter its folder; make that 0700".into());
+    for (key, path) in settings.listen.sockets() {
+        if fs::metadata(folder_of(path)).is_ok_and(|folder| folder.mode() & 0o055 != 0) {
+            // Nobody else can get the sockets or slip in others, but who can enter the folder can stand in the way.
+            warnings.push(format!("listen.{key}: others can enter its folder; make that 0700"));
+        }
     }
     if settings.wrong_keys.is_some() && !settings.policy.access.judges_keys() {
         let warning =
@@ -178,8 +178,8 @@ fn ends_a_line(path: &Path, length: u64) -> bool {
     read.is_err() || last == *b"\n"
 }
 
-/// Whether a successor could wait there, in a folder where nobody else can take its place.
-fn upgrade_socket(path: &Path) -> Result<(), Obstacle> {
+/// Whether one could be listened on there, in a folder where nobody else can take its place.
+fn socket(path: &Path) -> Result<(), Obstacle> {
     let mend = "name one in a folder of the gateway's user's own, with mode 0700";
     let folder = folder_of(path);
     let found = fs::metadata(folder).map_err(|error| {

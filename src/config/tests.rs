@@ -235,6 +235,8 @@ fn what_contradicts_itself_is_a_fault() {
     for (text, reason) in [
         ("listen.admin = \"127.0.0.1:80\"\nlisten.http = [\"127.0.0.1:80\"]", "twice"),
         ("listen.http = []", "is empty"),
+        ("listen.admin_socket = \"\"", "is empty"),
+        ("listen = { admin_socket = \"a\", upgrade_socket = \"a\" }", "is listen.upgrade_socket too"),
         ("[[users]]\nname = \"a\"\n[[users]]\nname = \"a\"", "listed twice"),
         ("quota = { requests = 1, per = \"1000h\", burst = 4000000000 }", "over ten years"),
         ("mode = \"audit\"", "is neither"),

@@ -43,6 +43,11 @@ impl ListedAccount {
         self.0.quota()
     }
 
+    /// Makes it whole.
+    pub fn reset(&self) {
+        self.0.accounts().set(0);
+    }
+
     /// What is left in it; nothing is taken.
     pub fn balance(&self, now: Instant) -> Balance {
         let whole_in = self.0.accounts().whole_at().saturating_sub(self.0.nanos(now));

@@ -150,6 +150,16 @@ impl Accounts {
         }
     }
 
+    /// When an account is whole, if it is remembered.
+    pub(super) fn whole_at(&self, account: Fingerprint) -> Option<u64> {
+        self.shard(account).whole_at(account).copied()
+    }
+
+    /// Makes an account whole, if it is remembered, and tells whether it is.
+    pub(super) fn reset(&self, account: Fingerprint, now: u64) -> bool {
+        self.shard(account).whole_at(account).map(|known| *known = now.min(*known)).is_some()
+    }
+
     /// Takes note that n4n has let a user in, who gets a place now, where there is one and the user has none.
     pub(super) fn know(&self, account: Fingerprint, now: u64) {
         let mut shard = self.shard(account);

@@ -131,6 +131,28 @@ impl Ledger {
         self.users.as_deref().map(|table| Account::among(table, folded, from))
     }
 
+    /// The quota of unlisted users, if there is one.
+    pub fn quota(&self) -> Option<Quota> {
+        self.users.as_ref().map(|limiter| limiter.quota())
+    }
+
+    /// What an unlisted user has left, by its name in lower case; none where the user has no account of its own.
+    pub fn balance(&self, folded: &str, now: Instant) -> Option<Balance> {
+        let limiter = self.users.as_ref()?;
+        let accounts = limiter.accounts();
+        let whole_at = accounts.whole_at(accounts.fingerprint(folded))?;
+        let whole_in = Duration::from_nanos(whole_at.saturating_sub(limiter.nanos(now)));
+        Some(limiter.quota().balance(whole_in))
+    }
+
+    /// Makes the account of an unlisted user whole, by its name in lower case; tells whether the user has one.
+    pub fn reset(&self, folded: &str, now: Instant) -> bool {
+        self.users.as_ref().is_some_and(|limiter| {
+            let accounts = limiter.accounts();
+            accounts.reset(accounts.fingerprint(folded), limiter.nanos(now))
+        })
+    }
+
     /// Takes note that n4n has let an unlisted user in.
     pub fn know(&self, user: AccountId, now: Instant) {
         if let Some(limiter) = &self.users {

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, sync::LazyLock, time::Duration};
 
-use redis::{RedisError, Script, aio::ConnectionLike};
+use redis::{RedisError, Script, aio::ConnectionLike, cmd};
 use sha2::{Digest, Sha256};
 
 use crate::quota::{Balance, Exhausted, Quota};
@@ -48,6 +48,25 @@ pub(super) async fn spend(
 pub(super) async fn prove(server: &mut impl ConnectionLike) -> Result<(), RedisError> {
     let quota = Quota { requests: NonZeroU32::MIN, per: Duration::from_millis(1), burst: NonZeroU32::MAX };
     spend(server, &format!("{PREFIX}proof"), quota).await.map(|_| ())
+}
+
+/// What is left in an account, by the server's clock; nothing is taken.
+pub(super) async fn balance(
+    server: &mut impl ConnectionLike,
+    key: &str,
+    quota: Quota,
+) -> Result<Balance, RedisError> {
+    let account: Option<String> = cmd("GET").arg(key).query_async(server).await?;
+    let (seconds, micros): (u64, u64) = cmd("TIME").query_async(server).await?;
+    let now = Duration::from_secs(seconds) + Duration::from_micros(micros);
+    // It is the time at which the burst is whole, in nanoseconds since 1970; `spend.lua` says more.
+    let whole_at = account.and_then(|account| account.parse().ok()).map_or(now, Duration::from_nanos);
+    Ok(quota.balance(whole_at.saturating_sub(now).min(quota.window())))
+}
+
+/// Makes an account whole: it was whole long ago, and is forgotten at once. A login need not be allowed to delete.
+pub(super) async fn reset(server: &mut impl ConnectionLike, key: &str) -> Result<(), RedisError> {
+    cmd("SET").arg(key).arg("1000000000").arg("PX").arg(1).query_async(server).await
 }
 
 fn nanos(duration: Duration) -> u64 {

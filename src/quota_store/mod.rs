@@ -9,6 +9,7 @@ mod account;
 mod address;
 mod connection;
 mod fallback;
+mod single;
 mod store;
 
 use std::time::{Duration, Instant};
@@ -16,7 +17,8 @@ use std::time::{Duration, Instant};
 pub use address::{Address, BadAddress};
 pub use connection::{ANSWER_WITHIN, StoreConnection};
 pub use fallback::WhenRedisFails;
-pub use store::Store;
+pub use single::{balance, reset};
+pub use store::{RedisFault, Store};
 
 use crate::quota::{Account, Balance, Exhausted};
 

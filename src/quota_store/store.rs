@@ -39,11 +39,14 @@ impl std::fmt::Debug for Tls {
 
 /// Why Redis gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RedisFault {
+pub enum RedisFault {
+    /// There is no connection to it.
     #[error("{0}")]
     Unreachable(#[from] io::Error),
+    /// It would not, or broke off.
     #[error("{0}")]
     Refused(#[from] RedisError),
+    /// It took too long.
     #[error("no answer in time")]
     Late,
 }

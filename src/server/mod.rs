@@ -24,11 +24,12 @@ use sd_notify::NotifyState;
 use tokio::{net::TcpListener, time::interval};
 
 use crate::{
-    admin,
+    admin, admin_socket,
     config::{Listen, Settings},
     descriptors,
     gateway::{self, Gateway, Phase},
     threads,
+    unix_socket::OwnSocket,
     upstream::peers::LOOKUP_EVERY,
 };
 use connections::{Accepting, OpenConnections};
@@ -77,6 +78,14 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// The admin socket cannot be listened on.
+    #[error("cannot listen on listen.admin_socket {}: {source}", socket.display())]
+    AdminSocket {
+        /// Its path.
+        socket: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// A runtime, thread or signal handler cannot be had.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
@@ -88,6 +97,7 @@ pub struct Server {
     control: Control,
     listeners: Vec<Listener<TcpListener>>,
     admin: Listener<TcpListener>,
+    admin_socket: Option<OwnSocket>,
     predecessor: Option<Predecessor>,
 }
 
@@ -143,8 +153,17 @@ impl Server {
         };
         let listeners = plain.chain(secured).map(&mut open).collect::<Result<_, _>>()?;
         let admin = open((*admin, None))?;
+        let admin_socket = settings.admin_socket.as_deref().map(|socket| {
+            let taken = match predecessor {
+                None => control.runtime.block_on(OwnSocket::take(socket)),
+                // That one goes on without it.
+                Some(_) => OwnSocket::replace(socket),
+            };
+            taken.map_err(|source| Error::AdminSocket { socket: socket.to_owned(), source })
+        });
+        let admin_socket = admin_socket.transpose()?;
         drop(entered);
-        Ok(Self { gateway, control, listeners, admin, predecessor })
+        Ok(Self { gateway, control, listeners, admin, admin_socket, predecessor })
     }
 
     /// Where it listens for calls.
@@ -165,7 +184,7 @@ impl Server {
     /// # Errors
     /// When a thread or signal handler cannot be had.
     pub fn run(self, config: Option<&Path>, beside: impl Future<Output = ()>) -> Result<(), Error> {
-        let Self { gateway, control, listeners, admin, predecessor } = self;
+        let Self { gateway, control, listeners, admin, admin_socket, predecessor } = self;
         for listener in &listeners {
             let address = listener.socket.local_addr()?;
             match listener.https {
@@ -216,6 +235,7 @@ impl Server {
                 _ = interrupt.recv() => "at once",
                 () = ends.wait() => "drained",
                 never = admin::serve(admin, gateway.clone()) => match never {},
+                never = admin_socket::serve(admin_socket, &gateway) => match never {},
                 never = open.follow(&gateway) => match never {},
                 never = reload_on_hangup(&gateway, config, hangup) => match never {},
                 () = housekeeping(&gateway) => "for want of housekeeping",

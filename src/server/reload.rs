@@ -1,6 +1,12 @@
 //! SIGHUP: another configuration, without another process.
 
-use std::{collections::BTreeSet, convert::Infallible, net::SocketAddr, num::NonZeroUsize, path::Path};
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
 
 use tokio::signal::unix::Signal;
 
@@ -70,6 +76,7 @@ struct Bound {
     https: BTreeSet<SocketAddr>,
     admin: SocketAddr,
     threads: NonZeroUsize,
+    admin_socket: Option<PathBuf>,
 }
 
 impl Bound {
@@ -79,6 +86,7 @@ impl Bound {
             https: listen.https.iter().map(|https| https.address).collect(),
             admin: listen.admin,
             threads: listen.threads,
+            admin_socket: listen.admin_socket.clone(),
         }
     }
 
@@ -90,6 +98,7 @@ impl Bound {
             ("listen.https", self.https != asked.https),
             ("listen.admin", self.admin != asked.admin),
             ("listen.threads", self.threads != asked.threads),
+            ("listen.admin_socket", self.admin_socket != asked.admin_socket),
         ];
         all.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
     }

@@ -5,15 +5,11 @@
 //! has said that it serves, so that nothing that fails on the way changes anything.
 
 use std::{
-    fs, io,
-    io::{IoSlice, IoSliceMut},
+    io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     net::{SocketAddr, TcpListener},
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::fs::{FileTypeExt, PermissionsExt},
-    },
-    path::{Path, PathBuf},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
     time::Duration,
 };
 
@@ -23,9 +19,11 @@ use rustix::net::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, Interest},
-    net::{UnixListener, UnixStream},
+    net::UnixStream,
     time::timeout,
 };
+
+use crate::unix_socket::OwnSocket;
 
 /// How long either side waits for the other, once they talk.
 const REPLY_WITHIN: Duration = Duration::from_secs(30);
@@ -56,7 +54,7 @@ impl Inherited {
 pub(super) struct Predecessor {
     stream: UnixStream,
     /// Stays until then, so that whoever watches the file knows when the upgrade is done.
-    _post: Post,
+    _post: OwnSocket,
 }
 
 impl Predecessor {
@@ -74,10 +72,10 @@ impl Predecessor {
 /// # Errors
 /// Those of the socket, and another successor that waits there already.
 pub(super) async fn await_sockets(path: &Path) -> io::Result<(Inherited, Predecessor)> {
-    let post = Post::take(path).await?;
+    let post = OwnSocket::take(path).await?;
     tracing::info!(socket = %path.display(), "waiting for the running process; send it SIGQUIT");
     loop {
-        let (stream, _) = post.listener.accept().await?;
+        let stream = post.accept().await?;
         match timeout(REPLY_WITHIN, receive(&stream)).await {
             Ok(Ok(inherited)) => return Ok((inherited, Predecessor { stream, _post: post })),
             Ok(Err(error)) => tracing::warn!(%error, "no sockets came; waiting on"),
@@ -101,42 +99,6 @@ pub(super) async fn hand_over(path: &Path, sockets: &[(SocketAddr, BorrowedFd<'_
         }
     };
     timeout(REPLY_WITHIN, served).await?
-}
-
-/// The place at which a successor waits; the file is removed with it.
-#[derive(Debug)]
-struct Post {
-    listener: UnixListener,
-    path: PathBuf,
-}
-
-impl Post {
-    async fn take(path: &Path) -> io::Result<Self> {
-        match fs::symlink_metadata(path) {
-            Ok(found) if !found.file_type().is_socket() => {
-                return Err(io::Error::new(
-                    io::ErrorKind::AlreadyExists,
-                    "there is something else at its path",
-                ));
-            }
-            Ok(_) if UnixStream::connect(path).await.is_ok() => {
-                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process waits there already"));
-            }
-            // Left behind by one that was killed while it waited.
-            Ok(_) => fs::remove_file(path)?,
-            Err(_) => {}
-        }
-        let listener = UnixListener::bind(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        Ok(Self { listener, path: path.to_owned() })
-    }
-}
-
-impl Drop for Post {
-    fn drop(&mut self) {
-        // What stays behind is found and removed next time.
-        let _ = fs::remove_file(&self.path);
-    }
 }
 
 fn check_owner(stream: &UnixStream) -> io::Result<()> {
@@ -254,28 +216,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("upgrade.sock");
         let socket = listener();
-        let post = Post::take(&path).await.unwrap();
-        assert!(Post::take(&path).await.is_err(), "one waits already");
-        drop(post.listener.accept().await.unwrap());
+        let post = OwnSocket::take(&path).await.unwrap();
+        assert!(OwnSocket::take(&path).await.is_err(), "one waits already");
+        drop(post.accept().await.unwrap());
         let successor = async {
-            let (stream, _) = post.listener.accept().await.unwrap();
+            let stream = post.accept().await.unwrap();
             receive(&stream).await.unwrap();
         };
         let sockets = [(socket.0, socket.1.as_fd())];
         let (handed_over, ()) = tokio::join!(hand_over(&path, &sockets), successor);
         assert_eq!(handed_over.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-    }
-
-    #[tokio::test]
-    async fn only_a_socket_that_nobody_answers_is_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("upgrade.sock");
-        drop(UnixListener::bind(&path).unwrap());
-        assert!(path.exists(), "left behind");
-        drop(Post::take(&path).await.unwrap());
-        fs::write(&path, "a file of somebody's").unwrap();
-        assert!(Post::take(&path).await.is_err());
-        assert!(path.exists());
     }
 
     #[tokio::test]

@@ -303,7 +303,7 @@ fn a_sound_configuration_ends_with_what_will_be() {
         "  clients    192.0.2.0/24; denied: 192.0.2.66/32; trusted proxies: 10.0.0.0/8; wrong keys: any number",
         "  users      ada (its key, from 192.0.2.7/32), bob (any key, quota 1 in 1h, 2 at once), eve (disabled); all others are forwarded",
         "  quotas     each user: 3 in 2s, 5 at once; each client: 7 in 1m, 9 at once; counted in Redis at 127.0.0.1:7000; enumeration: none",
-        "  files      access log: off; audit trail: none; upgrade socket: none; certificates: none",
+        "  files      access log: off; audit trail: none; upgrade socket: none; admin socket: none; certificates: none",
         "  limits     10000 connections, 1000 calls in flight, bodies of 4096 bytes",
         "  timeouts   header 10s, body 10s, connect 2s, response 30s, drain 90s",
     ];

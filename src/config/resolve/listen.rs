@@ -48,9 +48,19 @@ pub(super) fn listen(mut table: Table<'_>, folder: &Path, faults: &mut Faults<'_
         max_in_flight: count(&mut table, "max_in_flight", 1_000, faults),
         idle_timeout: period(&mut table, "idle_timeout", seconds(60), faults),
         drain_timeout: period(&mut table, "drain_timeout", seconds(30), faults),
-        upgrade_socket: upgrade_socket(&mut table, folder, faults),
+        upgrade_socket: socket(&mut table, "upgrade_socket", folder, faults),
+        admin_socket: socket(&mut table, "admin_socket", folder, faults),
     };
     tell_overlaps(&listen, &table, faults);
+    if listen.admin_socket.is_some() && listen.admin_socket == listen.upgrade_socket {
+        let mend = "give each socket a path of its own";
+        faults.add(
+            table.span("admin_socket"),
+            table.place("admin_socket"),
+            "is listen.upgrade_socket too",
+            mend,
+        );
+    }
     let trusted_proxies = table.or("trusted_proxies", Vec::new(), faults);
     table.close(faults);
     (listen, trusted_proxies)
@@ -128,14 +138,20 @@ fn admin_hosts(table: &mut Table<'_>, faults: &mut Faults<'_>) -> Vec<String> {
 /// The longest path that a Unix socket can have (`sockaddr_un`).
 const LONGEST_SOCKET: usize = 107;
 
-fn upgrade_socket(table: &mut Table<'_>, folder: &Path, faults: &mut Faults<'_>) -> Option<PathBuf> {
-    let written: String = table.optional("upgrade_socket", faults)?;
+/// The path of a Unix socket.
+fn socket(
+    table: &mut Table<'_>,
+    key: &'static str,
+    folder: &Path,
+    faults: &mut Faults<'_>,
+) -> Option<PathBuf> {
+    let written: String = table.optional(key, faults)?;
     let path = folder.join(&written);
     let is_too_long = path.as_os_str().len() > LONGEST_SOCKET;
     if written.is_empty() || is_too_long {
         let reason = if written.is_empty() { "is empty" } else { "is too long for a Unix socket" };
         let mend = "write a short path, in a folder that only the service's user can enter";
-        faults.add(table.span("upgrade_socket"), table.place("upgrade_socket"), reason, mend);
+        faults.add(table.span(key), table.place(key), reason, mend);
     }
     Some(path)
 }
