@@ -97,6 +97,8 @@ pub struct HeaderBlocks {
     frame: Vec<u8>,
     /// What has come of the present header block before this frame.
     block: Vec<u8>,
+    /// Whether a header block has begun and is not whole.
+    is_open: bool,
     /// The latest stream that was opened.
     latest: u32,
     /// Whether a block was broken, so that no later one can be read. The protocol's layer then ends the connection; should
@@ -116,6 +118,7 @@ impl HeaderBlocks {
             left: 0,
             frame: Vec::new(),
             block: Vec::new(),
+            is_open: false,
             latest: 0,
             is_lost: false,
         }
@@ -135,6 +138,7 @@ impl HeaderBlocks {
                     return;
                 }
                 self.left = self.header[..3].iter().fold(0, |sum, &byte| sum << 8 | usize::from(byte));
+                self.is_open |= self.is_of_a_block();
                 self.is_lost |= self.is_of_a_block() && self.left > MAX_FRAME;
             }
             let (payload, rest) = bytes.split_at(self.left.min(bytes.len()));
@@ -150,6 +154,11 @@ impl HeaderBlocks {
                 }
             }
         }
+    }
+
+    /// Whether a header block has begun of which more is to come.
+    pub const fn is_open(&self) -> bool {
+        self.is_open
     }
 
     /// Whether the present frame has a piece of a header block.
@@ -175,6 +184,7 @@ impl HeaderBlocks {
     }
 
     fn end_block(&mut self, stream: u32, block: &[u8]) {
+        self.is_open = false;
         // A stream has one header block before its body, and one after it at the most.
         let part = if stream <= self.latest { Part::Trailers } else { Part::Head };
         self.latest = self.latest.max(stream);

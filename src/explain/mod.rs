@@ -27,7 +27,10 @@ use crate::{
     reason::Reason,
     request::{forwarded::Forwarded, problem},
     users::Users,
-    wire::{BodyFraming, HeadScanner, RequestHead, chunked::ChunkScanner, fields::fold_alike, framing},
+    wire::{
+        BodyFraming, HeadScanner, RequestHead, chunked::ChunkScanner, fields::fold_alike, framing,
+        request::ambiguity,
+    },
 };
 
 /// What would become of a request.
@@ -37,6 +40,9 @@ pub struct Explanation {
     client: IpAddr,
     /// `forward`, or the code of the rule that refuses it.
     verdict: &'static str,
+    /// What is ambiguous about its framing, where it is refused for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'static str>,
     /// The code of the rule that it breaks and that observe mode lets pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     observed: Option<&'static str>,
@@ -157,6 +163,9 @@ impl Explanation {
         Self {
             client,
             verdict: broken.map_or("forward", Reason::code),
+            cause: broken
+                .filter(|reason| *reason == Reason::FramingAmbiguous)
+                .and_then(|_| Some(ambiguity(bytes)?.words())),
             observed: findings.observed.map(Reason::code),
             rules,
             misplaced_keys: findings.misplaced.iter().map(|place| place.label()).collect(),
@@ -339,6 +348,7 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "client   {}", self.client)?;
         writeln!(f, "verdict  {}", self.verdict)?;
+        self.cause.map_or(Ok(()), |cause| writeln!(f, "cause    {cause}"))?;
         if let Some(observed) = self.observed {
             writeln!(f, "observed {observed}")?;
         }

@@ -7,6 +7,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
+    time::{Duration, Instant},
 };
 
 use h2::Reason;
@@ -14,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Remote, record};
 use crate::{
+    alarm::Alarm,
     downstream::header_blocks::{HeaderBlocks, Repaired},
     gateway::Gateway,
     outcome::{Beginning, RequestId},
@@ -92,12 +94,18 @@ impl Streams {
     }
 }
 
-/// A connection's transport, whose refusals are counted and told.
+/// A connection's transport, whose refusals are counted and told, and which ends where a header block does not come to its
+/// end in time: the protocol's layer keeps what there is of one for as long as the connection lives.
 #[derive(Debug)]
 pub(super) struct Watched<T> {
     transport: T,
     frames: Frames,
     header_blocks: HeaderBlocks,
+    /// How long a header block may take.
+    header_timeout: Duration,
+    /// By when the one that has begun is to be whole.
+    due: Option<Instant>,
+    alarm: Alarm,
     watch: Watch,
 }
 
@@ -118,8 +126,16 @@ impl<T> Watched<T> {
         client: Remote,
         repaired: Repaired,
     ) -> Self {
-        let watch = Watch { gateway, streams, client };
-        Self { transport, frames: Frames::default(), header_blocks: HeaderBlocks::new(repaired), watch }
+        let header_timeout = gateway.live().settings.deadlines.header;
+        Self {
+            transport,
+            frames: Frames::default(),
+            header_blocks: HeaderBlocks::new(repaired),
+            header_timeout,
+            due: None,
+            alarm: Alarm::default(),
+            watch: Watch { gateway, streams, client },
+        }
     }
 }
 
@@ -154,11 +170,16 @@ impl Watch {
 
 impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { transport, header_blocks, .. } = self.get_mut();
+        let Self { transport, header_blocks, header_timeout, due, alarm, watch, .. } = self.get_mut();
         let before = into.filled().len();
-        ready!(Pin::new(transport).poll_read(cx, into))?;
+        let arrived = Pin::new(transport).poll_read(cx, into)?;
         header_blocks.follow(&into.filled()[before..]);
-        Poll::Ready(Ok(()))
+        *due = header_blocks.is_open().then(|| due.unwrap_or_else(|| Instant::now() + *header_timeout));
+        if due.is_some_and(|due| alarm.poll(due, cx).is_ready()) {
+            watch.record(Refusal::HeaderTimeout, false);
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        arrived.map(Ok)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     MAX_FIELDS,
+    ambiguity::Ambiguity,
     fields::{is_disguise_of, is_same, list},
     hop_by_hop::is_connection_option,
     target::{self, is_same_host},
@@ -70,20 +71,41 @@ impl<'a> FieldFacts<'a> {
 
     /// Judges what was noted, for a request with this target.
     pub(super) fn judge(&self, target: &str, is_http_10: bool) -> Result<BodyFraming, Reason> {
-        let host_is_clear = self.hosts == 1
-            && is_authority(self.host)
-            && target::authority(target)
-                .is_none_or(|(scheme, authority)| is_same_host(scheme, authority.as_bytes(), self.host));
-        if !is_clear_target(target) || !host_is_clear || self.nominates_end_to_end || self.is_disguised {
+        if self.ambiguity(target, is_http_10).is_some() {
             return Err(Reason::FramingAmbiguous);
         }
         let framing = match (self.lengths, self.codings) {
-            (0, 0) => BodyFraming::Length(0),
-            (1, 0) => BodyFraming::Length(length(self.length).ok_or(Reason::FramingAmbiguous)?),
-            (0, 1) if self.coding.eq_ignore_ascii_case(b"chunked") && !is_http_10 => BodyFraming::Chunked,
-            _ => return Err(Reason::FramingAmbiguous),
+            (_, 1) => BodyFraming::Chunked,
+            (1, _) => BodyFraming::Length(length(self.length).ok_or(Reason::FramingAmbiguous)?),
+            (_, _) => BodyFraming::Length(0),
         };
         if self.count > MAX_FIELDS { Err(Reason::HeaderTooLarge) } else { Ok(framing) }
+    }
+
+    /// What is ambiguous about what was noted, for a request with this target.
+    pub(super) fn ambiguity(&self, target: &str, is_http_10: bool) -> Option<Ambiguity> {
+        let is_other_host = || {
+            target::authority(target)
+                .is_some_and(|(scheme, authority)| !is_same_host(scheme, authority.as_bytes(), self.host))
+        };
+        let of_body = || match (self.lengths, self.codings) {
+            (0, 0) => None,
+            (1, 0) => length(self.length).is_none().then_some(Ambiguity::Length),
+            (_, 0) => Some(Ambiguity::RepeatedLength),
+            (0, 1) if self.coding.eq_ignore_ascii_case(b"chunked") && !is_http_10 => None,
+            (0, _) => Some(Ambiguity::Coding),
+            (_, _) => Some(Ambiguity::LengthAndCoding),
+        };
+        match self.hosts {
+            _ if !is_clear_target(target) => Some(Ambiguity::Target),
+            0 => Some(Ambiguity::NoHost),
+            2.. => Some(Ambiguity::RepeatedHost),
+            1 if !is_authority(self.host) => Some(Ambiguity::Host),
+            1 if is_other_host() => Some(Ambiguity::OtherHost),
+            1 if self.nominates_end_to_end => Some(Ambiguity::NominatedField),
+            1 if self.is_disguised => Some(Ambiguity::DisguisedField),
+            1 => of_body(),
+        }
     }
 
     /// Whether the client will go on using the connection (RFC 9112 section 9.3).

@@ -3,6 +3,7 @@
 //! The parsers are stricter than RFC 9112 allows a recipient to be: whatever two readers could take
 //! differently is refused rather than repaired.
 
+pub mod ambiguity;
 pub mod answer;
 pub mod chunked;
 pub mod claims;

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::Uri;
 
 use super::{
-    BodyFraming, Fields, MAX_HEAD,
+    BodyFraming, Fields, HeadScanner, MAX_HEAD,
+    ambiguity::Ambiguity,
     fields::{FieldSpan, Span, is_token, is_value, trim_ows},
     framing::{FieldFacts, is_clear_target},
     target,
@@ -151,6 +152,25 @@ impl RequestHead {
     pub fn awaits_continue(&self) -> bool {
         !self.is_http_10 && self.fields().has("expect")
     }
+}
+
+/// What is ambiguous about bytes whose head was refused as `framing_ambiguous`.
+pub fn ambiguity(bytes: &[u8]) -> Option<Ambiguity> {
+    let head = match HeadScanner::default().scan(bytes) {
+        Ok(head) => head?,
+        Err(reason) => return (reason == Reason::FramingAmbiguous).then_some(Ambiguity::BareLf),
+    };
+    let mut lines = Lines(&bytes[head]);
+    let line = match RequestLine::of(lines.next().unwrap_or_default()) {
+        Ok(line) => line,
+        Err(reason) => return (reason == Reason::FramingAmbiguous).then_some(Ambiguity::Target),
+    };
+    let mut facts = FieldFacts::default();
+    for line in lines {
+        let (name, value) = split_field(line).ok()?;
+        facts.note(name, value);
+    }
+    facts.ambiguity(line.target, line.is_http_10)
 }
 
 /// Method and target of a head that was refused, for the log, as far as they can be read.

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use super::{
+    ambiguity::Ambiguity,
     answer::{AnswerReader, BadAnswer, MAX_ANSWER_HEAD},
+    request::ambiguity,
     *,
 };
 use crate::reason::Reason;
@@ -295,5 +297,42 @@ fn an_answer_that_ends_in_no_clear_place_is_bad() {
         (text("Content-Length"), true, BadAnswer::Cut),
     ] {
         assert_eq!(answer(&[&bytes], is_closed), Err(bad), "{bytes}");
+    }
+}
+
+#[test]
+fn each_cause_of_ambiguity_is_told_by_itself() {
+    let of = |line: &str, fields: &str| {
+        let text = format!("{line}\r\n{}\r\n\r\n", fields.replace('|', "\r\n"));
+        let is_refused = match HeadScanner::default().scan(text.as_bytes()) {
+            Ok(range) => RequestHead::read(text.clone().into_bytes()[range.unwrap()].to_vec().into()).err(),
+            Err(reason) => Some(reason),
+        };
+        assert_eq!(
+            is_refused == Some(Reason::FramingAmbiguous),
+            ambiguity(text.as_bytes()).is_some(),
+            "{text}"
+        );
+        ambiguity(text.as_bytes())
+    };
+    let get = "GET / HTTP/1.1";
+    for (line, fields, cause) in [
+        (get, "Host: h", None),
+        (get, "Host: h\nA: b", Some(Ambiguity::BareLf)),
+        ("GET /a b HTTP/1.1", "Host: h", Some(Ambiguity::Target)),
+        ("GET /#a HTTP/1.1", "Host: h", Some(Ambiguity::Target)),
+        (get, "A: b", Some(Ambiguity::NoHost)),
+        (get, "Host: h|Host: h", Some(Ambiguity::RepeatedHost)),
+        (get, "Host: a, b", Some(Ambiguity::Host)),
+        ("GET http://other/ HTTP/1.1", "Host: h", Some(Ambiguity::OtherHost)),
+        (get, "Host: h|Connection: api-key", Some(Ambiguity::NominatedField)),
+        (get, "Host: h|Content_Length: 1", Some(Ambiguity::DisguisedField)),
+        (get, "Host: h|Content-Length: +1", Some(Ambiguity::Length)),
+        (get, "Host: h|Content-Length: 1|Content-Length: 1", Some(Ambiguity::RepeatedLength)),
+        (get, "Host: h|Content-Length: 1|Transfer-Encoding: chunked", Some(Ambiguity::LengthAndCoding)),
+        (get, "Host: h|Transfer-Encoding: gzip, chunked", Some(Ambiguity::Coding)),
+        ("GET / HTTP/1.0", "Host: h|Transfer-Encoding: chunked", Some(Ambiguity::Coding)),
+    ] {
+        assert_eq!(of(line, fields), cause, "{line} {fields}");
     }
 }

@@ -73,7 +73,8 @@ impl Drop for Run {
 fn the_journal_is_told_the_priority_of_each_line_and_nobody_else_is() {
     let text = Gateway::before_all(&["n4n.invalid:80"]).text();
     let run = Run::start(&text, true);
-    let log = run.wait_for(" ready");
+    run.wait_for(" ready");
+    let log = run.wait_for("cannot be looked up");
     let priority = |words: &str| {
         let line = log.lines().find(|line| line.contains(words)).unwrap_or_else(|| panic!("{log}"));
         line[..3].to_owned()

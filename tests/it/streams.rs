@@ -1,9 +1,12 @@
 //! What streams of HTTP/2 cost: their memory is bounded, and whoever holds much of it is refused alone.
 
+use std::time::Instant;
+
 use crate::harness::frames::{
-    DATA, END_HEADERS, END_STREAM, Frames, HEADERS, KEPT, field, frame, kept_field, unlock_fields,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, KEPT, field, frame, kept_field,
+    unlock_fields,
 };
-use crate::harness::{Call, Exchange, Gateway, Http2, NAME, Secured, Upstream};
+use crate::harness::{Call, DEADLINE, Exchange, Gateway, Http2, NAME, Secured, Upstream};
 
 const BODY: &[u8] = b"customer_id=191";
 
@@ -249,4 +252,42 @@ fn what_the_protocol_s_layer_answers_by_itself_is_recorded_like_other_requests()
     assert!(malformed >= 10, "{lines:?}");
     assert!(lines.iter().all(|line| line["client"] == "127.0.0.1"), "{lines:?}");
     assert_eq!(upstream.count(), 10);
+}
+
+#[test]
+fn a_header_block_that_does_not_come_to_its_end_ends_its_connection_in_time() {
+    let upstream = Upstream::start();
+    let secured = Secured::before(&upstream, "[policy]\nheader_timeout = \"1s\"");
+    let gateway = &secured.gateway;
+    let mut halves: Vec<_> = [&unlock_fields()[..], b""]
+        .into_iter()
+        .map(|piece| {
+            let mut frames = Frames::connect(&secured.client(), gateway.https(), 65_535);
+            frames.send(&frame(HEADERS, 0, 1, piece)).unwrap();
+            frames
+        })
+        .collect();
+    // A half frame, too.
+    let mut frames = Frames::connect(&secured.client(), gateway.https(), 65_535);
+    frames.send(&frame(HEADERS, END_HEADERS, 1, &unlock_fields())[..40]).unwrap();
+    halves.push(frames);
+    // Whoever is slow in two pieces is served.
+    let mut slow = Frames::connect(&secured.client(), gateway.https(), 65_535);
+    let (first, rest) = (&unlock_fields()[..20], &unlock_fields()[20..]);
+    slow.send(&frame(HEADERS, 0, 1, first)).unwrap();
+    slow.send(
+        &[frame(CONTINUATION, END_HEADERS, 1, rest), frame(DATA, END_STREAM, 1, b"customer_id=191")].concat(),
+    )
+    .unwrap();
+    upstream.wait_for(1);
+
+    let start = Instant::now();
+    for frames in &mut halves {
+        while frames.read().is_ok() {
+            assert!(start.elapsed() < DEADLINE, "a half header block is waited for without end");
+        }
+    }
+    gateway.wait_for_metric("n4n_gateway_requests_total{code=\"header_timeout\"}", 3.0);
+    gateway.wait_for_metric("n4n_gateway_requests_total{code=\"ok\"}", 1.0);
+    assert_eq!(secured.connect().call(Http2::unlock(NAME), b"customer_id=191", None).unwrap().status, 200);
 }

@@ -112,3 +112,27 @@ fn rules_that_another_path_does_not_meet_are_not_said_to_be_kept() {
         assert_eq!(told["verdict"], gateway.call(&call).code().as_str(), "{told:#}");
     }
 }
+
+#[test]
+fn the_cause_of_an_ambiguous_framing_is_told_and_no_other() {
+    let gateway = Gateway::before(Upstream::start().address()).start();
+    let bare = Call::unlock().bytes().iter().copied().filter(|&byte| byte != b'\r').collect::<Vec<_>>();
+    for (request, cause) in [
+        (bare, "cause    a line ends in a bare LF; end each in CR LF\n"),
+        (Call::unlock().with("Host", "two").bytes(), "cause    there is more than one Host\n"),
+        (
+            Call::unlock().with("Transfer-Encoding", "chunked").bytes(),
+            "cause    there is a Content-Length beside a Transfer-Encoding\n",
+        ),
+    ] {
+        let told = explain(&gateway, &request, &[]);
+        assert!(told.contains(&format!("verdict  framing_ambiguous\n{cause}")), "{told}");
+        let json: Value = serde_json::from_str(&explain(&gateway, &request, &["--json"])).unwrap();
+        assert_eq!(
+            json["cause"].as_str(),
+            Some(cause.trim_start_matches("cause    ").trim_end()),
+            "{json:#}"
+        );
+    }
+    assert!(!explain(&gateway, &Call::unlock().bytes(), &[]).contains("cause"));
+}
