@@ -43,7 +43,7 @@ impl fmt::Debug for RequestHead {
 const USUAL_FIELDS: usize = 16;
 
 impl RequestHead {
-    /// Reads a whole head, as found by a [`HeadScanner`](super::HeadScanner), and judges its framing.
+    /// Reads a whole head, as found by a [`HeadScanner`], and judges its framing.
     ///
     /// # Errors
     /// The first broken rule of `request_malformed`, `framing_ambiguous` and `header_too_large`.
