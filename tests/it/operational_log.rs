@@ -90,7 +90,7 @@ fn the_journal_is_told_the_priority_of_each_line_and_nobody_else_is() {
 
     // A start that fails, with a line for each fault.
     let run = Run::start(&text.replace("[listen]", "[listen]\nmistaken = 1\nalso = 2"), true);
-    let log = run.wait_for("mistaken");
+    let log = run.wait_for("also");
     assert!(log.lines().count() == 2 && log.lines().all(|line| line.starts_with("<3>")), "{log}");
 
     let log = Run::start(&text, false).wait_for(" ready");
