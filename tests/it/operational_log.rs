@@ -93,7 +93,9 @@ fn the_journal_is_told_the_priority_of_each_line_and_nobody_else_is() {
     let log = run.wait_for("also");
     assert!(log.lines().count() == 2 && log.lines().all(|line| line.starts_with("<3>")), "{log}");
 
-    let log = Run::start(&text, false).wait_for(" ready");
+    let run = Run::start(&text, false);
+    run.wait_for(" ready");
+    let log = run.wait_for("cannot be looked up");
     assert!(log.contains("WARN") && !log.contains('<'), "{log}");
 }
 
@@ -101,7 +103,8 @@ fn the_journal_is_told_the_priority_of_each_line_and_nobody_else_is() {
 fn the_log_is_json_where_that_is_asked_for_and_a_reload_changes_it() {
     let text = Gateway::before_all(&["n4n.invalid:80"]).set("log", "format = \"json\"").text();
     let run = Run::start(&text, false);
-    let log = run.wait_for("\"ready\"");
+    run.wait_for("\"ready\"");
+    let log = run.wait_for("cannot be looked up");
     let parsed = |line| serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     let lines: Vec<Value> = log.lines().map(parsed).collect();
     for line in &lines {
