@@ -48,7 +48,8 @@ impl Request {
     }
 
     fn amend(&mut self, amend: impl FnOnce(&Watched<'_>, &mut Asked, Instant)) {
-        let Some(mut asked) = self.asked.take() else { return };
+        // Not taken where there is nothing: that would write the whole of it.
+        let Some(mut asked) = self.asked else { return };
         if let Some(watched) = self.watched() {
             amend(&watched, &mut asked, Instant::now());
         }
@@ -62,6 +63,9 @@ impl Request {
 
     /// What is told of that once it is known how the call ended, and the rule that it broke and was let pass by.
     pub(super) fn told_suspicion(&self, outcome: Outcome) -> (Option<Suspicion>, Option<Reason>) {
+        if self.asked.is_none() {
+            return (None, None);
+        }
         let suspected = Reason::EnumerationSuspected;
         match outcome {
             Outcome::Rejected(reason) if reason == suspected => (self.suspicion(), None),

@@ -71,40 +71,39 @@ impl<'a> FieldFacts<'a> {
 
     /// Judges what was noted, for a request with this target.
     pub(super) fn judge(&self, target: &str, is_http_10: bool) -> Result<BodyFraming, Reason> {
-        if self.ambiguity(target, is_http_10).is_some() {
-            return Err(Reason::FramingAmbiguous);
-        }
-        let framing = match (self.lengths, self.codings) {
-            (_, 1) => BodyFraming::Chunked,
-            (1, _) => BodyFraming::Length(length(self.length).ok_or(Reason::FramingAmbiguous)?),
-            (_, _) => BodyFraming::Length(0),
-        };
+        let framing = self.framing(target, is_http_10).map_err(|_| Reason::FramingAmbiguous)?;
         if self.count > MAX_FIELDS { Err(Reason::HeaderTooLarge) } else { Ok(framing) }
     }
 
-    /// What is ambiguous about what was noted, for a request with this target.
-    pub(super) fn ambiguity(&self, target: &str, is_http_10: bool) -> Option<Ambiguity> {
-        let is_other_host = || {
-            target::authority(target)
-                .is_some_and(|(scheme, authority)| !is_same_host(scheme, authority.as_bytes(), self.host))
-        };
-        let of_body = || match (self.lengths, self.codings) {
-            (0, 0) => None,
-            (1, 0) => length(self.length).is_none().then_some(Ambiguity::Length),
-            (_, 0) => Some(Ambiguity::RepeatedLength),
-            (0, 1) if self.coding.eq_ignore_ascii_case(b"chunked") && !is_http_10 => None,
-            (0, _) => Some(Ambiguity::Coding),
-            (_, _) => Some(Ambiguity::LengthAndCoding),
-        };
+    /// How the body is delimited, or what is ambiguous about what was noted, for a request with this target.
+    pub(super) fn framing(&self, target: &str, is_http_10: bool) -> Result<BodyFraming, Ambiguity> {
+        if !is_clear_target(target) {
+            return Err(Ambiguity::Target);
+        }
         match self.hosts {
-            _ if !is_clear_target(target) => Some(Ambiguity::Target),
-            0 => Some(Ambiguity::NoHost),
-            2.. => Some(Ambiguity::RepeatedHost),
-            1 if !is_authority(self.host) => Some(Ambiguity::Host),
-            1 if is_other_host() => Some(Ambiguity::OtherHost),
-            1 if self.nominates_end_to_end => Some(Ambiguity::NominatedField),
-            1 if self.is_disguised => Some(Ambiguity::DisguisedField),
-            1 => of_body(),
+            0 => return Err(Ambiguity::NoHost),
+            1 if is_authority(self.host) => {}
+            1 => return Err(Ambiguity::Host),
+            2.. => return Err(Ambiguity::RepeatedHost),
+        }
+        let names_host =
+            |(scheme, authority): (_, &str)| is_same_host(scheme, authority.as_bytes(), self.host);
+        if !target::authority(target).is_none_or(names_host) {
+            return Err(Ambiguity::OtherHost);
+        }
+        if self.nominates_end_to_end {
+            return Err(Ambiguity::NominatedField);
+        }
+        if self.is_disguised {
+            return Err(Ambiguity::DisguisedField);
+        }
+        match (self.lengths, self.codings) {
+            (0, 0) => Ok(BodyFraming::Length(0)),
+            (1, 0) => length(self.length).map(BodyFraming::Length).ok_or(Ambiguity::Length),
+            (_, 0) => Err(Ambiguity::RepeatedLength),
+            (0, 1) if self.coding.eq_ignore_ascii_case(b"chunked") && !is_http_10 => Ok(BodyFraming::Chunked),
+            (0, _) => Err(Ambiguity::Coding),
+            (_, _) => Err(Ambiguity::LengthAndCoding),
         }
     }
 

@@ -170,7 +170,7 @@ pub fn ambiguity(bytes: &[u8]) -> Option<Ambiguity> {
         let (name, value) = split_field(line).ok()?;
         facts.note(name, value);
     }
-    facts.ambiguity(line.target, line.is_http_10)
+    facts.framing(line.target, line.is_http_10).err()
 }
 
 /// Method and target of a head that was refused, for the log, as far as they can be read.
