@@ -19,6 +19,7 @@
 pub mod admin;
 pub mod admin_socket;
 pub mod alarm;
+mod as_it_is;
 pub mod audit;
 pub mod blocks;
 pub mod check;

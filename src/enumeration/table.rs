@@ -3,7 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
+    hash::BuildHasherDefault,
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::{Steps, lock, unsettled::Unsettled, window::Window};
+use crate::as_it_is::AsItIs;
 
 /// Enough for threads not to wait for each other.
 const SHARDS: usize = 16;
@@ -32,24 +33,6 @@ struct Shard {
     windows: HashMap<u64, Window, BuildHasherDefault<AsItIs>>,
     unsettled: Unsettled,
     capacity: usize,
-}
-
-/// What stands for a user is random already and need not be hashed again.
-#[derive(Debug, Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |sum, &byte| sum.rotate_left(8) ^ u64::from(byte));
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
 }
 
 impl Table {

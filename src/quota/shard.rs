@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::limiter::nanos;
-use crate::client_network::ClientNetwork;
+use crate::{as_it_is::AsItIs, client_network::ClientNetwork};
 
 /// The part of all places that newcomers from one network may take.
 const SHARE: usize = 16;
@@ -22,24 +22,6 @@ pub(super) struct Fingerprint(pub(super) [u64; 2]);
 impl Hash for Fingerprint {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.0[0]);
-    }
-}
-
-/// A fingerprint is random already and need not be hashed again.
-#[derive(Debug, Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |sum, &byte| sum.rotate_left(8) ^ u64::from(byte));
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
     }
 }
 

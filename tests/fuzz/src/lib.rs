@@ -1,6 +1,8 @@
 //! The gateway's pure core, compiled without Pingora and whatever else is not fuzzed, and what the
 //! targets share.
 
+#[path = "../../../src/as_it_is.rs"]
+pub mod as_it_is;
 #[path = "../../../src/client_network.rs"]
 pub mod client_network;
 #[path = "../../../src/config/mod.rs"]

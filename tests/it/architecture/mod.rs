@@ -27,7 +27,7 @@ const LAYERS: &[&[&str]] = &[
     &["policy", "quota_store", "tls"],
     &["enumeration", "files", "guessing", "lookup", "quota", "unix_socket", "wire"],
     &["reason", "stand_in"],
-    &["client_network", "operation", "php", "threads"],
+    &["as_it_is", "client_network", "operation", "php", "threads"],
 ];
 
 /// What judges and what reads bytes knows nothing of these, so that it can be tested and fuzzed without them.
